@@ -1,0 +1,156 @@
+"""The front door for files: a scan or a mask in, whatever its format, and masks out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from datastore import dicom, metaimage, nifti, nrrd_files
+from datastore.atomic import atomic_path
+from datastore.labels import LUNGS
+from datastore.volume import Volume
+
+READERS: dict[str, Callable[[Path], Volume]] = {
+    ".nii.gz": nifti.read_nifti,
+    ".nii": nifti.read_nifti,
+    ".seg.nrrd": nrrd_files.read_nrrd,
+    ".nrrd": nrrd_files.read_nrrd,
+    ".nhdr": nrrd_files.read_nrrd,
+    ".mha": metaimage.read_metaimage,
+    ".mhd": metaimage.read_metaimage,
+}
+WRITERS: dict[str, Callable[[Volume, Path], None]] = {
+    ".nii.gz": nifti.write_nifti,
+    ".seg.nrrd": lambda mask, path: nrrd_files.write_segmentation(mask, path, LUNGS),
+    ".nrrd": nrrd_files.write_nrrd,
+    ".mha": metaimage.write_metaimage,
+    ".nii": nifti.write_nifti,
+}
+
+
+class NotHounsfieldError(ValueError):
+    """The file is a volume, but its numbers are no Hounsfield units: a mask, a picture, raw values."""
+
+
+def suffix_of(path: Path) -> str:
+    """The known suffix that a file name ends with (`.nii.gz`, `.seg.nrrd`, ...), or "" """
+    name = path.name.lower()
+    return next((suffix for suffix in READERS if name.endswith(suffix)), "")
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its known suffix."""
+    return path.name[: len(path.name) - len(suffix_of(path))] if suffix_of(path) else path.name
+
+
+def read_volume(path: Path) -> Volume:
+    """A file's voxels as they are stored, without a check of what they mean.
+
+    Args:
+        path: NIfTI, MetaImage, NRRD or DICOM file.
+
+    Raises:
+        ValueError: If the file is empty, damaged or of another kind; the message names it.
+        FileNotFoundError: If it is not there.
+    """
+    check_is_known(path)
+    reader = READERS.get(suffix_of(path), dicom.read_file)
+    return reader(path)
+
+
+def check_is_known(path: Path) -> None:
+    """Refuse what is not there, empty, or of no known kind; see `read_volume` for the errors."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file, got a folder")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: empty file (0 bytes)")
+    if not suffix_of(path) and not dicom.is_dicom(path):
+        known = " ".join(suffix for suffix in READERS if suffix != ".seg.nrrd")
+        raise ValueError(f"{path}: unknown kind of file: expected {known} or DICOM")
+
+
+def read_ct(path: Path, series_uid: str | None = None) -> Volume:
+    """A CT scan in Hounsfield units.
+
+    Args:
+        path: A file, or a folder that holds one DICOM series.
+        series_uid: Which series, where the folder holds several.
+
+    Returns:
+        (z, y, x) int16 Hounsfield units in the file's own axis order.
+
+    Raises:
+        ValueError: If it cannot be read or its numbers are no Hounsfield units; the message names the file.
+    """
+    volume = dicom.read_folder(path, series_uid) if path.is_dir() else read_volume(path)
+    return as_hounsfield_units(volume, path)
+
+
+def as_hounsfield_units(volume: Volume, path: Path) -> Volume:
+    """A volume with whole Hounsfield units (int16); see `read_ct` for the errors."""
+    try:
+        return volume.with_array(_hounsfield_units(volume.array))
+    except NotHounsfieldError as error:
+        raise NotHounsfieldError(f"{path}: {error}") from error
+
+
+def read_mask(path: Path) -> Volume:
+    """A mask of whole numbers 0..255.
+
+    Returns:
+        (z, y, x) uint8 in the file's own axis order and numbering.
+
+    Raises:
+        ValueError: If it cannot be read, or a voxel is no whole number in 0..255.
+    """
+    volume = read_volume(path)
+    array = volume.array
+    if array.dtype != np.uint8:
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= 255):  # also true of NaN
+            raise ValueError(f"{path}: label value {high if low >= 0 else low:g} is outside 0..255")
+        whole = array.astype(np.uint8)
+        if array.dtype.kind == "f" and not np.array_equal(whole, array):
+            raise ValueError(f"{path}: expected whole numbers in a mask, got fractions")
+        array = whole
+    return volume.with_array(array)
+
+
+def write_mask(mask: Volume, path: Path, *, overwrite: bool = False) -> None:
+    """Write a mask in the format that the file name asks for, atomically.
+
+    Args:
+        mask: (z, y, x) uint8 labels.
+        path: Ends with .nii.gz, .nii, .nrrd, .seg.nrrd or .mha.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        ValueError: If the suffix is none of these.
+        FileExistsError: If the file exists and `overwrite` is not given.
+    """
+    writer = WRITERS.get(suffix_of(path))
+    if writer is None:
+        raise ValueError(f"{path}: unknown mask format: expected a name ending with {' '.join(WRITERS)}")
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        writer(mask, temporary)
+
+
+def _hounsfield_units(array: np.ndarray) -> np.ndarray:
+    """Whole Hounsfield units (int16), refusing numbers that cannot be any."""
+    if array.dtype.kind not in "iuf":
+        raise NotHounsfieldError(f"expected numbers, got {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise NotHounsfieldError(f"{int((~np.isfinite(array)).sum())} voxels are not finite numbers")
+    low, high = array.min(), array.max()
+    if low >= 0:
+        kind = "a mask" if array.dtype.kind in "iu" and high <= 255 else "a picture or raw scanner values"
+        raise NotHounsfieldError(
+            f"not in Hounsfield units: values run from {low:g} to {high:g} ({kind}?), expected fat and air below 0"
+        )
+    if array.dtype.kind == "f":
+        array = np.rint(array)
+    return np.clip(array, -32768, 32767).astype(np.int16, copy=False)

@@ -1,0 +1,114 @@
+"""Which CT volumes lie under a path: image files, and the DICOM series of each folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datastore import dicom, image_files
+from datastore.dicom import Rejected, Series
+from datastore.records import NewCase, Source
+from datastore.volume import Volume
+
+
+@dataclass(frozen=True)
+class Found:
+    """A CT volume that was found, not read yet.
+
+    Attributes:
+        source: Where it lies.
+        name: A name for its output, relative to where the search began, without a suffix; unique there.
+        series: Its slices, for DICOM.
+    """
+
+    source: Source
+    name: Path
+    series: Series | None = None
+
+    def __str__(self) -> str:
+        return str(self.source.path)
+
+    def read(self) -> Volume:
+        """Its Hounsfield units; see `image_files.read_ct` for the errors."""
+        if self.series is not None:
+            return image_files.as_hounsfield_units(dicom.read_series(self.series), self.source.path)
+        return image_files.read_ct(self.source.path)
+
+    def new_case(self) -> NewCase:
+        """What the registry keeps of it. A DICOM series gives it from its headers, a file is read through.
+
+        Raises:
+            ValueError: If the file cannot be read, or is no CT.
+        """
+        if self.series is not None:
+            series = self.series
+            return NewCase(self.source, series.shape, series.geometry, series.study_uid, series.description)
+        volume = self.read()
+        z, y, x = volume.array.shape
+        return NewCase(self.source, (z, y, x), volume.geometry)
+
+
+def find_sources(path: Path, progress: Callable[[], None] | None = None) -> tuple[list[Found], list[Rejected]]:
+    """Every CT volume under a path.
+
+    Args:
+        path: A file, or a folder that is searched with all folders below it.
+        progress: Called once for each file that was looked at.
+
+    Returns:
+        The volumes in the order of their paths, and the files and series that are none, with the reason.
+
+    Raises:
+        FileNotFoundError: If the path is not there.
+        ValueError: If it is a file of an unknown kind.
+    """
+    path = Path(os.path.abspath(path))
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if path.is_file():
+        return [_found_file(path)], []
+    series, rejected = dicom.find_series(path, recursive=True, progress=progress)
+    shared = [item.folder for item in series]
+    found = [
+        Found(
+            Source(item.folder, item.uid),
+            _series_name(path, item, alone=shared.count(item.folder) == 1),
+            item,
+        )
+        for item in series
+    ]
+    names: dict[Path, Path] = {}
+    for file in _image_files(path):
+        name = file.relative_to(path)
+        name = name.with_name(image_files.stem_of(file))
+        if name in names:  # scan.nrrd beside scan.nii.gz
+            name = name.with_name(file.name)
+        names[name] = file
+        found.append(Found(Source(file), name))
+    found.sort(key=lambda item: (str(item.source.path), item.source.series_uid or ""))
+    return found, rejected
+
+
+def _found_file(path: Path) -> Found:
+    name = Path(image_files.stem_of(path))
+    if image_files.suffix_of(path) or not dicom.is_dicom(path):
+        image_files.check_is_known(path)
+        return Found(Source(path), name)
+    series = dicom.series_of_file(path)
+    return Found(Source(path, series.uid), Path(path.stem), series)
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if image_files.suffix_of(Path(name)) and not name.startswith("."):
+                yield Path(root, name)
+
+
+def _series_name(top: Path, series: Series, *, alone: bool) -> Path:
+    folder = series.folder.relative_to(top)
+    name = folder if folder != Path() else Path(series.folder.name)
+    return name if alone else name / series.uid
