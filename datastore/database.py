@@ -1,0 +1,75 @@
+"""Opening the registry's database: SQLite or PostgreSQL, brought to the present schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+BUSY_TIMEOUT_MS = 30_000
+
+
+class RegistryError(Exception):
+    """The registry cannot be opened or used; the message says which and why."""
+
+
+def open_engine(url: str) -> Engine:
+    """An engine on the registry at `url`, its schema up to date.
+
+    Args:
+        url: A SQLAlchemy URL, e.g. `sqlite:////data/my-study/registry.sqlite`.
+
+    Raises:
+        RegistryError: If it cannot be opened, is no registry, or was made by a newer version.
+    """
+    place = make_url(url).render_as_string(hide_password=True)
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    try:
+        with engine.execution_options(writes=True).begin() as connection:
+            migrate(connection)
+    except CommandError as error:
+        engine.dispose()
+        raise RegistryError(f"{place}: made by another version of lungapp: {error}") from error
+    except DBAPIError as error:
+        engine.dispose()
+        raise RegistryError(f"{place}: cannot be opened: {error.orig}") from error
+    return engine
+
+
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema on `connection` to `revision`; nothing happens if it is there already."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    if revision == "head":
+        present = MigrationContext.configure(connection).get_current_heads()
+        if set(present) == set(ScriptDirectory.from_config(config).get_heads()):
+            return
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the transactions are ours, see `_begin_sqlite`
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged label survives a power cut
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Writers take the write lock at once: a reader that turns writer half-way would fail instead of wait."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
