@@ -1,0 +1,160 @@
+"""The MONAI Label app: a project's cases, models and strategies behind MONAI Label's interfaces.
+
+The same object runs under the stock `monailabel start_server --app lungapp --studies PROJECT` and under our
+own server (`lungapp serve`, `server.py`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.utils.sessions import Sessions
+
+from datastore.adapter import RegistryDatastore, spoken_as_http
+from datastore.image_files import read_ct, read_mask, write_mask
+from datastore.labels import LUNG_NAMES
+from datastore.registry import CASE_ID
+from infers.adapter import LungInfer, result_extension
+from infers.models import THRESHOLD, Model, load_model
+from infers.segment import segment
+from infers.served_model import ServedModel
+from lungapp import __version__
+from lungapp.preliminary import PreliminaryMasks
+from lungapp.project import open_project
+from strategies import random
+from strategies.adapter import LeasingStrategy
+
+
+class LungApp(MONAILabelApp):
+    """Lung segmentation in chest CT.
+
+    Args:
+        app_dir: This package's folder.
+        studies: A project's folder, made by `lungapp init`.
+        conf: Settings from MONAI Label's command line; none are needed.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.project = open_project(Path(studies))  # the base class calls the init_* hooks below
+        self.registry = self.project.registry()
+        self.images = self.project.images()
+        self.masks = PreliminaryMasks(self.registry)
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name=f"lungapp: {self.project.settings.project.name}",
+            description="Lung segmentation in chest CT: 1 right_lung, 2 left_lung",
+            version=__version__,
+            labels=list(LUNG_NAMES),  # a list: OHIF's panel does not load with a dictionary
+        )
+        self._auto_update_scoring = False  # the base class would start a scoring pass at each Next Sample
+
+    def init_datastore(self) -> RegistryDatastore:
+        """The registry as MONAI Label's datastore."""
+        return RegistryDatastore(self.registry, self.images, self.project.settings.project.name)
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """`threshold` always; `unet` once weights are published."""
+        served = ServedModel(self.project.models, self.project.settings.model.device)
+        threshold = load_model(THRESHOLD)
+        return {
+            "unet": LungInfer(served, lambda: served.weights() is not None, "Lungs by U-net, slice by slice"),
+            THRESHOLD: LungInfer(lambda: threshold, lambda: True, threshold.description),
+        }
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """`random`."""
+        annotation = self.project.settings.annotation
+        return {
+            "random": LeasingStrategy(
+                self.registry,
+                partial(random.rank, seed=annotation.sampling_seed),
+                "Random sampling of the open cases",
+                timedelta(minutes=annotation.lease_minutes),
+            )
+        }
+
+    @spoken_as_http
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """A model's mask of a case, of a session's image or of an uploaded file.
+
+        A case's mask is stored as a preliminary version and given out at once from then on.
+
+        Args:
+            request: `model`; `image`: a case id, or the path that MONAI Label gave an upload; optionally
+                `result_extension`.
+            datastore: Not used.
+
+        Returns:
+            `file`: a temporary file for the caller to send and delete; `params`: names of the label values and
+            the model's version.
+        """
+        model = self.model_named(str(request.get("model")))
+        extension = result_extension(request)
+        image = str(request.get("image") or "")
+        target = self._temporary_folder() / f"{secrets.token_hex(8)}{extension}"
+        if CASE_ID.fullmatch(image):
+            stored = self.masks.get(self.registry.case(image), model).path
+            if extension == ".nii.gz":
+                shutil.copyfile(stored, target)
+            else:
+                write_mask(read_mask(stored), target)
+        else:
+            write_mask(segment(read_ct(self._uploaded(image)), model), target)
+        task = self._infers[str(request.get("model"))]
+        _, params = task(request)
+        return {"label": str(target), "tag": "original", "file": str(target), "params": params}
+
+    @spoken_as_http
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The next case for a `client_id`, held for it from now on; `{}` if none is left."""
+        strategy = str(request.get("strategy") or "random")
+        if strategy not in self._strategies:
+            known = ", ".join(self._strategies)
+            raise HTTPException(status_code=404, detail=f"no strategy {strategy[:80]!r}: expected one of {known}")
+        sample = self._strategies[strategy](request, self.datastore())
+        if not sample:
+            return {}
+        # No path: the client would open it as it is, and a DICOM folder is no file.
+        return {**sample, "path": "", **self.datastore().get_image_info(sample["id"])}
+
+    def model_named(self, name: str) -> Model:
+        """The model of an infer task.
+
+        Raises:
+            HTTPException: 404 if there is no such task or it has no weights.
+        """
+        task = self._infers.get(name)
+        if not isinstance(task, LungInfer) or not task.is_valid():
+            known = ", ".join(name for name, task in self._infers.items() if task.is_valid())
+            raise HTTPException(status_code=404, detail=f"no model {name[:80]!r}: expected one of {known}")
+        return task.model()
+
+    def _load_sessions(self, load: bool = False) -> Sessions:
+        minutes = self.project.settings.server.session_minutes
+        return Sessions(str(self.project.cache / "sessions"), expiry=minutes * 60)
+
+    def _temporary_folder(self) -> Path:
+        folder = self.project.cache / "results"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _uploaded(self, image: str) -> Path:
+        """The path of an uploaded image; any other path on this machine is refused."""
+        path = Path(image)
+        places = (self.project.cache.resolve(), Path(tempfile.gettempdir()).resolve())
+        inside = any(place in path.resolve().parents for place in places)
+        if not image or not path.is_absolute() or not inside or not path.exists():
+            raise ValueError(f"bad image id {image[:80]!r}: expected digits such as '0042'")
+        return path

@@ -1,0 +1,306 @@
+"""The command line: each command parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lungapp import __version__
+from lungapp.project import PROJECT_VARIABLE, SETTINGS_FILE, init_project, open_project
+
+project_option = click.option(
+    "-p",
+    "--project",
+    "project_folder",
+    type=click.Path(path_type=Path),
+    envvar=PROJECT_VARIABLE,
+    default=Path(),
+    show_default="this folder",
+    help=f"The project's folder; also ${PROJECT_VARIABLE}.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+model_option = click.option(
+    "--model",
+    "model_name",
+    default="threshold",
+    show_default=True,
+    help="`threshold`, or a file of weights (.safetensors, or lungmask's .pth).",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1; where networks run."
+)
+
+
+class OneLineErrors(click.Group):
+    """Shows what a user can mend as one line and exit code 1; `--verbose` shows where it came from."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        from datastore.database import RegistryError
+        from datastore.registry import UnknownCaseError
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, RegistryError, UnknownCaseError) as error:
+            if ctx.params.get("verbose"):
+                raise
+            raise click.ClickException(" ".join(str(error).split())) from error
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="lungapp")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens; show tracebacks.")
+def main(verbose: bool) -> None:
+    """Lung segmentation in chest CT: a MONAI Label app and training platform.
+
+    Begin with `lungapp demo`, or with `lungapp init DIR`.
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="What clients and pages call the project  [default: the folder's name]")
+def init(folder: Path, name: str) -> None:
+    """Make a project in FOLDER.
+
+    Example: lungapp init my-study
+    """
+    project = init_project(folder, name)
+    click.echo(f"{project.folder}: project made. Its settings: {SETTINGS_FILE}. Next: lungapp ingest SCANS -p {folder}")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@project_option
+@json_option
+def ingest(paths: tuple[Path, ...], project_folder: Path, as_json: bool) -> None:
+    """Register the CT series under PATHS, where they lie.
+
+    Takes NIfTI, MetaImage and NRRD files, DICOM files, and folders of any of them. What is registered already is
+    left as it is. Exit code 1 if anything could not be read.
+
+    Example: lungapp ingest /data/ct scan.nii.gz -p my-study
+    """
+    from lungapp.ingest import ingest as ingest_paths
+
+    project = open_project(project_folder)
+    with progress_bar("looking for series", "files") as step:
+        report = ingest_paths(project.registry(), paths, step)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        for case in report.added:
+            click.echo(f"{case.id}  {case.source.path}" + (f"  ({case.description})" if case.description else ""))
+        for item in report.skipped:
+            click.echo(f"skipped  {item}", err=True)
+        for item in report.failed:
+            click.echo(f"failed  {item}", err=True)
+        click.echo(
+            f"{len(report.added)} added, {report.known} known already, "
+            f"{len(report.skipped)} skipped, {len(report.failed)} failed"
+        )
+    if report.failed or not (report.added or report.known):
+        raise SystemExit(1)
+
+
+@main.group()
+def cases() -> None:
+    """List the cases of a project, or show one."""
+
+
+@cases.command("list")
+@click.option("--status", type=click.Choice(["open", "preliminary", "submitted"]), help="Only cases of this status.")
+@project_option
+@json_option
+def cases_list(status: str | None, project_folder: Path, as_json: bool) -> None:
+    """List the cases.
+
+    Example: lungapp cases list --status submitted -p my-study
+    """
+    from datastore.records import Status
+    from lungapp.listing import case_dict, case_line
+
+    found = open_project(project_folder).registry().cases(Status(status) if status else None)
+    if as_json:
+        click.echo(json.dumps([case_dict(case) for case in found], indent=2))
+        return
+    for case in found:
+        click.echo(case_line(case))
+    click.echo(f"{len(found)} case{'' if len(found) == 1 else 's'}", err=True)
+
+
+@cases.command("show")
+@click.argument("case_id")
+@project_option
+@json_option
+def cases_show(case_id: str, project_folder: Path, as_json: bool) -> None:
+    """Show a case and every version of its mask.
+
+    Example: lungapp cases show 0042 -p my-study
+    """
+    from lungapp.listing import case_dict, case_text
+
+    registry = open_project(project_folder).registry()
+    case, labels = registry.case(case_id), registry.labels(case_id)
+    click.echo(json.dumps(case_dict(case, labels), indent=2) if as_json else case_text(case, labels))
+
+
+@main.command()
+@model_option
+@device_option
+@project_option
+@json_option
+def bootstrap(model_name: str, device: str, project_folder: Path, as_json: bool) -> None:
+    """Make the preliminary masks that open cases do not have yet.
+
+    Example: lungapp bootstrap --model threshold -p my-study
+    """
+    from infers import load_model
+    from lungapp.bootstrap import bootstrap as bootstrap_cases
+
+    project = open_project(project_folder)
+    model = load_model(model_name, device)
+    with progress_bar("segmenting", "cases") as step:
+        report = bootstrap_cases(project.registry(), model, step)
+    if as_json:
+        click.echo(json.dumps({"made": report.made, "failed": report.failed}, indent=2))
+    else:
+        for case_id, reason in report.failed.items():
+            click.echo(f"failed  {case_id}  {reason}", err=True)
+        click.echo(f"{len(report.made)} preliminary masks made, {len(report.failed)} failed")
+    if report.failed:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A file, or a folder.")
+@model_option
+@device_option
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice([".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"]),
+    default=".nii.gz",
+    show_default=True,
+    help="Format of masks in a folder; a file's name says its own.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace masks that are there already.")
+@json_option
+def segment(
+    inputs: tuple[Path, ...],
+    out: Path,
+    model_name: str,
+    device: str,
+    suffix: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Segment CT scans: 1 the patient's right lung, 2 the left, on the scan's own grid.
+
+    IN is a NIfTI, MetaImage, NRRD or DICOM file, or a folder that is searched for them; several are fine. OUT is a
+    file for one scan, else a folder. A scan that fails does not stop the others; the exit code is 1 then.
+
+    Examples: lungapp segment scan.nii.gz -o lungs.nii.gz;
+    lungapp segment /data/ct -o masks --model weights.safetensors
+    """
+    from infers import load_model
+    from lungapp.segmenting import plan, segment_all
+
+    jobs, rejected = plan(inputs, out, suffix)
+    model = load_model(model_name, device)
+    results = []
+    with progress_bar("segmenting", "scans", total=len(jobs)) as step:
+        for result in segment_all(jobs, model, overwrite=overwrite):
+            results.append(result)
+            if not as_json:
+                click.echo(result.line(), err=result.error is not None)
+            step()
+    for item in rejected:
+        click.echo(f"{'failed' if item.damaged else 'skipped'}  {item}", err=True)
+    if as_json:
+        click.echo(json.dumps([result.to_dict() for result in results], indent=2))
+    failed = any(result.error for result in results) or any(item.damaged for item in rejected)
+    if failed or not results:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.option("--host", help="Address to listen on  [default: the project's setting, 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one  [default: 8000]")
+@project_option
+def serve(host: str | None, port: int | None, project_folder: Path) -> None:
+    """Serve a project to 3D Slicer, with web pages.
+
+    Example: lungapp serve -p my-study --port 8000
+    """
+    from lungapp.serving import serve as serve_project
+
+    serve_project(open_project(project_folder), host, port, click.echo)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="Port  [default: 8000, or a free one if it is taken]")
+@click.option("--cases", "case_count", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the project in this folder.")
+@click.option("--exit-when-ready", is_flag=True, help="Stop as soon as the server answers; for tests.")
+def demo(port: int | None, case_count: int, folder: Path | None, exit_when_ready: bool) -> None:
+    """Try it out: a throw-away project of synthetic scans with preliminary masks, served at once.
+
+    Example: lungapp demo
+    """
+    from lungapp.demo import run_demo
+
+    run_demo(folder, case_count, port, exit_when_ready=exit_when_ready, say=click.echo)
+
+
+@main.command()
+@project_option
+@json_option
+def doctor(project_folder: Path, as_json: bool) -> None:
+    """Check the installation, and the project in this folder if there is one: what is missing, what to do.
+
+    Every label file is compared with its checksum. Exit code 1 if something is wrong.
+
+    Example: lungapp doctor -p my-study
+    """
+    from lungapp.doctor import examine
+
+    findings = list(examine(project_folder))
+    if as_json:
+        click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok     ' if finding.ok else 'WRONG  '} {finding.what}")
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+class progress_bar:  # noqa: N801 - read as a verb: `with progress_bar(...) as step`
+    """A progress bar on the terminal, silent where there is none; gives a function that counts one."""
+
+    def __init__(self, what: str, unit: str, total: int | None = None) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=what, unit=f" {unit}", total=total, disable=None, delay=0.5, leave=False)
+
+    def __enter__(self) -> Callable[..., None]:
+        return self._step
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _step(self, total: int | None = None) -> None:
+        if total is not None:
+            self._bar.total = total
+        self._bar.update()

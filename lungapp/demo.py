@@ -1,0 +1,96 @@
+"""A throw-away project that shows what the program does, a minute after installing it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from lungapp.project import Project, init_project
+
+DEFAULT_PORT = 8000
+LESION_EVERY = 3  # each third phantom has a dense lesion, which thresholding misses: something to correct
+
+
+def run_demo(
+    folder: Path | None,
+    case_count: int,
+    port: int | None,
+    *,
+    exit_when_ready: bool,
+    say: Callable[[str], object],
+) -> None:
+    """Make phantoms, segment them, and serve the project until it is stopped.
+
+    Args:
+        folder: Where to keep the project; None for a temporary folder that goes when the server stops.
+        case_count: How many phantoms.
+        port: Port, or None for 8000, or a free one if that is taken.
+        exit_when_ready: Stop as soon as the first page and `/info/` answered.
+        say: Prints a line for people.
+    """
+    from lungapp.serving import serve
+
+    place = folder or Path(tempfile.mkdtemp(prefix="lungapp-demo-"))
+    try:
+        project = make_demo_project(place, case_count, say)
+        if folder is None:
+            say(f"The project lies in {place} until you stop the server; --dir DIR keeps one.")
+        serve(
+            project,
+            None,
+            _free(DEFAULT_PORT) if port is None else port,
+            say,
+            when_ready=_answers if exit_when_ready else None,
+        )
+    finally:
+        if folder is None:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def make_demo_project(folder: Path, case_count: int, say: Callable[[str], object]) -> Project:
+    """A project of phantoms with preliminary masks by thresholding."""
+    from datastore.nifti import write_nifti
+    from datastore.phantom import chest_phantom
+    from infers import load_model
+    from lungapp.bootstrap import bootstrap
+    from lungapp.ingest import ingest
+
+    project = init_project(folder, "demo")
+    scans = project.folder / "scans"
+    scans.mkdir()
+    say(f"Making {case_count} synthetic chest CT scans ...")
+    for number in range(1, case_count + 1):
+        phantom = chest_phantom(
+            number, shape=(100, 192, 192), spacing_mm=(3.2, 2.0, 2.0), lesion=number % LESION_EVERY == 0
+        )
+        write_nifti(phantom.image, scans / f"phantom-{number:02d}.nii.gz", compression=1)
+    registry = project.registry()
+    try:
+        ingest(registry, [scans], lambda: None)
+        say("Making preliminary masks by thresholding ...")
+        bootstrap(registry, load_model("threshold"), lambda **_: None)
+    finally:
+        registry.close()
+    return project
+
+
+def _free(port: int) -> int:
+    """The port, or 0 (any) if something listens on it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+def _answers(address: str) -> bool:
+    for path in ("/", "/info/"):
+        with urllib.request.urlopen(address + path, timeout=60) as response:
+            response.read()
+    return True

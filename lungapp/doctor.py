@@ -1,0 +1,92 @@
+"""What is installed, what is missing, what is wrong with a project, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datastore.database import RegistryError
+from lungapp.project import SETTINGS_FILE, Project, open_project
+
+PACKAGES = ("torch", "monai", "monailabel", "nibabel", "SimpleITK", "pydicom", "SQLAlchemy", "alembic", "fastapi")
+LITTLE_SPACE_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        ok: Whether it is as it should be.
+        what: What was found, and what to do if it is wrong.
+    """
+
+    ok: bool
+    what: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """Look at the installation, and at the project in a folder if there is one."""
+    yield from _installation()
+    if not (folder / SETTINGS_FILE).is_file():
+        yield Finding(True, f"{os.path.abspath(folder)}: no project here; `-p DIR` looks at one")
+        return
+    try:
+        project = open_project(folder)
+        yield Finding(True, f"{project.folder}: settings are valid")
+        yield from _project(project)
+    except (RegistryError, ValueError, OSError) as error:
+        yield Finding(False, " ".join(str(error).split()))
+
+
+def _installation() -> Iterator[Finding]:
+    version = sys.version_info[:2]
+    yield Finding(
+        (3, 10) <= version <= (3, 11),
+        f"Python {platform.python_version()}"
+        + ("" if version in ((3, 10), (3, 11)) else ": MONAI Label needs 3.10 or 3.11"),
+    )
+    for package in PACKAGES:
+        try:
+            yield Finding(True, f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(False, f"{package} is missing: pip install -c constraints.txt -e .")
+    import torch
+
+    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    yield Finding(True, f"networks run on {', '.join(devices) if devices else 'the CPU: no GPU found'}")
+
+
+def _project(project: Project) -> Iterator[Finding]:
+    free_gb = shutil.disk_usage(project.folder).free / 1e9
+    space = f"{free_gb:.1f} GB free on the project's disk"
+    yield Finding(free_gb >= LITTLE_SPACE_GB, space if free_gb >= LITTLE_SPACE_GB else f"only {space}: make room")
+    if not os.access(project.folder, os.W_OK):
+        yield Finding(False, f"{project.folder}: cannot be written: masks could not be stored")
+        return
+    registry = project.registry()
+    try:
+        cases = registry.cases()
+        counts = registry.counts()
+        yield Finding(True, f"registry opens: {counts.total} cases, {counts.completed} submitted")
+        gone = [case for case in cases if not case.source.path.exists()]
+        for case in gone:
+            yield Finding(False, f"case {case.id}: its image is gone: {case.source.path}")
+        wrong = list(registry.check())
+        for sentence in wrong:
+            yield Finding(False, sentence)
+        if not wrong:
+            yield Finding(True, f"all {sum(case.label_count for case in cases)} label files match their checksums")
+    finally:
+        registry.close()

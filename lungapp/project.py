@@ -1,0 +1,96 @@
+"""A project is a folder: settings, registry, labels, models and cache."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from datastore.atomic import write_bytes
+from datastore.registry import Registry
+from datastore.served_images import ServedImages
+from lungapp.settings import Settings, load_settings, template
+
+SETTINGS_FILE = "lungapp.toml"
+FOLDERS = ("labels", "models", "rounds", "cache", "backup")
+PROJECT_VARIABLE = "LUNGAPP_PROJECT"
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where everything of one study lies.
+
+    Attributes:
+        folder: The project's folder, absolute.
+        settings: From its lungapp.toml.
+    """
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def labels(self) -> Path:
+        """Label versions, a folder for each case."""
+        return self.folder / "labels"
+
+    @property
+    def models(self) -> Path:
+        """Model versions, and `current`."""
+        return self.folder / "models"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: converted images, previews, uploads on their way in."""
+        return self.folder / "cache"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the registry."""
+        return self.settings.database.url or f"sqlite:///{self.folder / 'registry.sqlite'}"
+
+    def registry(self) -> Registry:
+        """The project's registry, opened.
+
+        Raises:
+            RegistryError: If it cannot be.
+        """
+        return Registry.open(self.database_url, self.labels)
+
+    def images(self) -> ServedImages:
+        """The project's images as single files."""
+        return ServedImages(self.cache / "images")
+
+
+def init_project(folder: Path, name: str = "") -> Project:
+    """Make a project in a folder, which may exist but holds no project yet.
+
+    Raises:
+        FileExistsError: If there is a project, which stays as it is.
+        NotADirectoryError: If a file is in the way.
+    """
+    folder = Path(os.path.abspath(folder))
+    if (folder / SETTINGS_FILE).exists():
+        raise FileExistsError(f"{folder}: is a lungapp project already and is left as it is")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: expected a folder, got a file")
+    for part in FOLDERS:
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    content = template(project__name=name or folder.name)
+    write_bytes(folder / SETTINGS_FILE, content.encode())
+    project = open_project(folder)
+    project.registry().close()
+    return project
+
+
+def open_project(folder: Path) -> Project:
+    """The project in a folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If its settings cannot be read.
+    """
+    folder = Path(os.path.abspath(folder))
+    settings = folder / SETTINGS_FILE
+    if not settings.is_file():
+        raise FileNotFoundError(f"{folder}: no lungapp project here: make one with `lungapp init {folder}`")
+    return Project(folder, load_settings(settings))

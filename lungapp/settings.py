@@ -1,0 +1,144 @@
+"""Every setting of a project, with its default and what it does; read once, from lungapp.toml.
+
+An environment variable overrides the file, e.g. `LUNGAPP_SERVER__PORT=9000`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class Section(BaseModel):
+    """A table of lungapp.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProjectSettings(Section):
+    """[project]"""
+
+    name: str = Field(default="lungs", description="What clients and pages call the project")
+
+
+class DatabaseSettings(Section):
+    """[database]"""
+
+    url: str = Field(default="", description='SQLAlchemy URL of the registry; "" is registry.sqlite in the project')
+
+
+class AnnotationSettings(Section):
+    """[annotation]"""
+
+    lease_minutes: int = Field(
+        default=30, ge=1, description="How long a case given to one annotator is kept from the others"
+    )
+    sampling_seed: int = Field(default=0, ge=0, description="Seed of the random order in which cases are offered")
+
+
+class ModelSettings(Section):
+    """[model]"""
+
+    device: str = Field(default="auto", description='Where networks run: "auto", "cpu", "cuda", "cuda:1"')
+
+
+class ServerSettings(Section):
+    """[server]"""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; others than this machine's need users")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    inference_workers: int = Field(default=1, ge=1, le=64, description="Inferences that run at the same time")
+    session_minutes: int = Field(default=60, ge=1, description="How long an uploaded image of a session is kept")
+
+
+class Settings(BaseSettings):
+    """The whole of lungapp.toml."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="LUNGAPP_", env_nested_delimiter="__")
+
+    project: ProjectSettings = ProjectSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    annotation: AnnotationSettings = AnnotationSettings()
+    model: ModelSettings = ModelSettings()
+    server: ServerSettings = ServerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment over the file."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path) -> Settings:
+    """The settings in a lungapp.toml.
+
+    Raises:
+        ValueError: If it is no TOML, names an unknown setting, or gives one a value it cannot have.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from error
+    _refuse_unknown(path, content)
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: {name} = {first['input']!r}: {first['msg'].lower()}") from error
+
+
+def settings_table() -> Iterator[tuple[str, str, Any, str]]:
+    """Section, name, default and description of every setting, in the order of the file."""
+    for section, field in Settings.model_fields.items():
+        for name, setting in type(field.default).model_fields.items():
+            yield section, name, setting.default, setting.description or ""
+
+
+def template(**values: Any) -> str:
+    """A lungapp.toml with every setting at its default, or at the values given as `section__name`."""
+    lines = ["# Every setting of this project. An environment variable overrides it: LUNGAPP_SERVER__PORT=9000"]
+    last = ""
+    for section, name, default, description in settings_table():
+        if section != last:
+            lines += ["", f"[{section}]"]
+            last = section
+        lines += [f"# {description}", f"{name} = {_toml(values.get(f'{section}__{name}', default))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
+
+
+def _refuse_unknown(path: Path, content: Mapping[str, Any]) -> None:
+    known = {f"{section}.{name}" for section, name, _, _ in settings_table()}
+    sections = sorted({name.split(".")[0] for name in known})
+    for section, values in content.items():
+        if section not in sections or not isinstance(values, Mapping):
+            raise ValueError(f"{path}: unknown section [{section}]{_nearest(section, sections)}")
+        for name in values:
+            if f"{section}.{name}" not in known:
+                nearest = _nearest(f"{section}.{name}", sorted(known))
+                raise ValueError(f"{path}: unknown setting {section}.{name}{nearest}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {close[0]}?" if close else f": expected one of {', '.join(known)}"
