@@ -37,6 +37,7 @@ HEADER_TAGS = [
     "NumberOfFrames",
     "Rows",
     "Columns",
+    "BitsAllocated",
     "PixelSpacing",
     "SliceThickness",
     "ImagePositionPatient",
@@ -293,8 +294,20 @@ def _check_is_ct(header: Dataset) -> None:
         raise NotCTError(f"colours: {header.SamplesPerPixel} samples per pixel, expected 1")
 
 
+def _check_is_whole(path: Path, header: Dataset) -> None:
+    """Refuse a file that is shorter than its pixels, without reading them."""
+    if header.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    frames = int(header.get("NumberOfFrames") or 1)
+    pixel_bytes = frames * int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated", 16)) // 8
+    size = path.stat().st_size
+    if size < pixel_bytes:
+        raise ValueError(f"{path.name} is truncated: expected more than {pixel_bytes} bytes, got {size}")
+
+
 def _slices(path: Path, header: Dataset) -> Iterator[Slice]:
     """The slices of one file: one, or one for each frame of a multi-frame image."""
+    _check_is_whole(path, header)
     frames = header.get("PerFrameFunctionalGroupsSequence")
     shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
     for number, groups in enumerate(frames or [Dataset()]):

@@ -37,7 +37,7 @@ def create_app(app: LungApp) -> FastAPI:
         inference.shutdown(wait=False, cancel_futures=True)
         app.registry.close()
 
-    server = FastAPI(title=app.name, version=__version__, docs_url="/docs", redoc_url=None, lifespan=lifespan)
+    server = FastAPI(title=app.name, version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     # A page from elsewhere that makes this machine's name resolve to 127.0.0.1 gets nothing.
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     for error, status in (

@@ -1,0 +1,5 @@
+"""`python -m lungapp`."""
+
+from lungapp.cli import main
+
+main(prog_name="lungapp")

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from dicom_series import write_series
+from pydicom import dcmread
+
+from datastore.dicom import find_series, read_folder
+from datastore.image_files import read_ct
+from datastore.sources import find_sources
+
+
+@pytest.fixture
+def hu() -> np.ndarray:
+    return np.random.default_rng(1).integers(-1024, 1500, (9, 10, 12)).astype(np.int16)
+
+
+def test_a_series_is_read_in_the_order_of_positions_on_its_own_grid(tmp_path: Path, hu: np.ndarray) -> None:
+    write_series(tmp_path, hu)
+    volume = read_folder(tmp_path)
+    np.testing.assert_array_equal(volume.array, hu)
+    assert volume.geometry.spacing_mm == (0.7, 0.8, 2.5)
+    assert volume.geometry.origin_mm == (-10.0, -20.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [
+        (1, 0, 0, 0, 1, 0),
+        (-1, 0, 0, 0, -1, 0),  # prone
+        (1, 0, 0, 0, 0, -1),  # coronal
+        (0, 1, 0, 0, 0, -1),  # sagittal
+        (0.9848077530, 0.1736481777, 0, -0.1736481777, 0.9848077530, 0),
+    ],
+)
+def test_a_series_of_any_orientation_lies_where_itk_says(
+    tmp_path: Path, hu: np.ndarray, orientation: tuple[float, ...]
+) -> None:
+    write_series(tmp_path, hu, orientation=orientation)
+    volume = read_folder(tmp_path)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path)))
+    itk = reader.Execute()
+    ours = volume.to_lps()
+    theirs = sitk.DICOMOrient(itk, "LPS")
+    np.testing.assert_array_equal(ours.array, sitk.GetArrayFromImage(theirs))
+    np.testing.assert_allclose(ours.geometry.origin_mm, theirs.GetOrigin(), atol=1e-4)
+    np.testing.assert_allclose(ours.geometry.spacing_mm, theirs.GetSpacing(), atol=1e-4)
+    np.testing.assert_allclose(ours.geometry.direction, theirs.GetDirection(), atol=1e-6)
+
+
+def test_two_series_in_a_folder_are_two_cases_and_never_mixed(tmp_path: Path, hu: np.ndarray) -> None:
+    write_series(tmp_path, hu, prefix="a")
+    write_series(tmp_path, hu[:5], prefix="b", origin_mm=(-10.0, -20.0, 101.25))
+    series, rejected = find_series(tmp_path)
+    assert sorted(item.shape[0] for item in series) == [5, 9]
+    assert rejected == []
+    with pytest.raises(ValueError, match="holds 2 series, expected one"):
+        read_folder(tmp_path)
+    for item in series:
+        np.testing.assert_array_equal(read_folder(tmp_path, item.uid).array, hu[: item.shape[0]])
+    found, _ = find_sources(tmp_path)
+    assert len({source.name for source in found}) == 2
+
+
+def test_a_copy_of_a_slice_under_another_name_changes_nothing(tmp_path: Path, hu: np.ndarray) -> None:
+    paths = write_series(tmp_path, hu)
+    (tmp_path / "copy").write_bytes(paths[3].read_bytes())
+    np.testing.assert_array_equal(read_folder(tmp_path).array, hu)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"skip": (4,)}, r"1 slice missing between slice-\d+.dcm and slice-\d+.dcm: 5 mm apart, expected 2.5 mm"),
+        ({"skip": (3, 4)}, "2 slices missing"),
+        ({"step_mm": (0.0, 0.5, 2.45)}, "gantry tilt of 11.5 degrees"),
+        ({"step_mm": (0.0, 0.0, 0.0)}, "share a position"),
+        ({"RescaleIntercept": None}, "no Rescale Slope and Intercept: not in Hounsfield units"),
+        ({"ImagePositionPatient": None}, "has no ImagePositionPatient"),
+        ({"Modality": "MR"}, "modality MR, expected CT"),
+        ({"Modality": "DX"}, "modality DX, expected CT"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "3 samples per pixel"),
+    ],
+)
+def test_what_is_no_whole_ct_volume_is_refused_with_the_reason(
+    tmp_path: Path, hu: np.ndarray, how: dict[str, object], message: str
+) -> None:
+    folder = tmp_path / "series"
+    write_series(folder, hu, **how)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message) as caught:
+        read_ct(folder)
+    assert "series" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_slices_of_different_size_are_refused(tmp_path: Path, hu: np.ndarray) -> None:
+    write_series(tmp_path, hu, series_uid="1.2.3")
+    write_series(tmp_path, hu[:1, :8], series_uid="1.2.3", prefix="odd", origin_mm=(-10.0, -20.0, 200.0))
+    with pytest.raises(ValueError, match="slices of different size"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0.9, 0.3, 0.0])
+def test_a_torn_slice_is_named(tmp_path: Path, hu: np.ndarray, keep: float) -> None:
+    torn = write_series(tmp_path, hu)[2]
+    torn.write_bytes(torn.read_bytes()[: int(torn.stat().st_size * keep)])
+    with pytest.raises(ValueError, match=torn.name):
+        read_ct(tmp_path)
+
+
+def test_a_slice_without_all_its_pixels_is_noticed_from_the_headers(tmp_path: Path, hu: np.ndarray) -> None:
+    torn = write_series(tmp_path, np.zeros((4, 200, 200), np.int16))[2]
+    torn.write_bytes(torn.read_bytes()[:20_000])
+    series, rejected = find_series(tmp_path)
+    assert series == []
+    assert [item.damaged for item in rejected] == [True]
+    assert f"{torn.name} is truncated" in str(rejected[0])
+
+
+def test_a_folder_of_text_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(ValueError, match="no readable CT series"):
+        read_ct(tmp_path)
+
+
+def test_a_single_file_is_a_volume_of_one_slice(tmp_path: Path, hu: np.ndarray) -> None:
+    path = write_series(tmp_path, hu[:1])[0]
+    volume = read_ct(path)
+    np.testing.assert_array_equal(volume.array, hu[:1])
+    assert volume.geometry.spacing_mm == (0.7, 0.8, 2.5)
+
+
+def test_rescale_is_applied_slice_by_slice(tmp_path: Path, hu: np.ndarray) -> None:
+    write_series(tmp_path, hu[:4], series_uid="1.2.3", RescaleSlope="1", RescaleIntercept="-1024")
+    write_series(
+        tmp_path,
+        hu[4:8],
+        series_uid="1.2.3",
+        prefix="other",
+        origin_mm=(-10.0, -20.0, 110.0),
+        RescaleSlope="0.5",
+        RescaleIntercept="-512",
+    )
+    expected = np.concatenate([hu[:4], np.rint((hu[4:8].astype(float) + 1024) * 0.5 - 512)])
+    np.testing.assert_array_equal(read_folder(tmp_path).array, expected)
+
+
+def test_a_compressed_series_gives_the_same_hounsfield_units(tmp_path: Path, hu: np.ndarray) -> None:
+    for path in write_series(tmp_path / "plain", hu):
+        image = sitk.ReadImage(str(path), sitk.sitkInt16)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG2000")
+        writer.SetFileName(str(tmp_path / path.name))
+        writer.Execute(image)
+    assert dcmread(tmp_path / "slice-000.dcm").file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_folder(tmp_path).array, hu)
+
+
+def test_a_multi_frame_file_is_a_volume(tmp_path: Path, hu: np.ndarray) -> None:
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    path = write_series(tmp_path, hu[:1])[0]
+    enhanced = dcmread(path)
+    for name in ("PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient"):
+        delattr(enhanced, name)
+    del enhanced.RescaleSlope, enhanced.RescaleIntercept
+
+    def group(keyword: str, **attributes: object) -> Dataset:
+        inner, outer = Dataset(), Dataset()
+        for name, value in attributes.items():
+            setattr(inner, name, value)
+        setattr(outer, keyword, Sequence([inner]))
+        return outer
+
+    shared = group("PixelMeasuresSequence", PixelSpacing=["0.8", "0.7"], SliceThickness="2.5")
+    shared.update(group("PlaneOrientationSequence", ImageOrientationPatient=["1", "0", "0", "0", "1", "0"]))
+    shared.update(group("PixelValueTransformationSequence", RescaleSlope="1", RescaleIntercept="-1024"))
+    enhanced.SharedFunctionalGroupsSequence = Sequence([shared])
+    enhanced.PerFrameFunctionalGroupsSequence = Sequence(
+        group("PlanePositionSequence", ImagePositionPatient=["-10", "-20", str(100 - 2.5 * index)])
+        for index in range(len(hu))
+    )
+    enhanced.NumberOfFrames = len(hu)
+    enhanced.PixelData = (hu.astype(np.int32) + 1024).astype("<u2").tobytes()
+    path.unlink()
+    enhanced.save_as(tmp_path / "enhanced.dcm")
+    volume = read_ct(tmp_path / "enhanced.dcm")
+    np.testing.assert_array_equal(volume.array, hu[::-1])
+    assert volume.geometry.spacing_mm == (0.7, 0.8, 2.5)
+
+
+def test_real_series_are_found_each_for_itself(real_data: Path) -> None:
+    series, rejected = find_series(real_data / "dicom", recursive=True)
+    assert [len(item.slices) for item in series] == [64, 30, 30]
+    assert rejected == []
+    volume = read_ct(real_data / "dicom" / "Lung_Dx-A0001")
+    assert volume.array.shape == (64, 512, 512)
+    assert volume.geometry.spacing_mm == (0.841796875, 0.841796875, 5.0)
+    assert volume.geometry.origin_mm[2] == -439.0

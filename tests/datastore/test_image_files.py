@@ -1,0 +1,281 @@
+"""Files in and out. SimpleITK and nibabel, which did not write our code's files, are the judges of geometry."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import nrrd
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from datastore.geometry import Geometry
+from datastore.image_files import NotHounsfieldError, read_ct, read_mask, write_mask
+from datastore.labels import LUNGS
+from datastore.nrrd_files import read_segmentation
+from datastore.volume import Volume
+
+FORMATS = [".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"]
+OBLIQUE = (0.9396926, -0.3420201, 0.0, 0.3420201, 0.9396926, 0.0, 0.0, 0.0, 1.0)
+
+
+def itk_image(array: np.ndarray, direction: tuple[float, ...] = OBLIQUE) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((0.7, 0.8, 1 / 3))
+    image.SetOrigin((-101.123456789, 33.3, -700.1))
+    image.SetDirection(direction)
+    return image
+
+
+def grid_of(path: Path) -> tuple[tuple[float, ...], ...]:
+    image = sitk.ReadImage(str(path))
+    return image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_a_mask_in_the_format_of_its_image_has_the_same_grid_bit_for_bit(tmp_path: Path, suffix: str) -> None:
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 60
+    path, target = tmp_path / f"scan{suffix}", tmp_path / f"mask{suffix}"
+    sitk.WriteImage(itk_image(array), str(path))
+    scan = read_ct(path)
+    np.testing.assert_array_equal(scan.array, array)
+    mask = (array > 0).astype(np.uint8)
+    write_mask(scan.with_lps_array(scan.with_array(mask).to_lps().array), target)
+    assert grid_of(target) == grid_of(path)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(target))), mask)
+    if suffix == ".nii.gz":
+        np.testing.assert_array_equal(nib.load(target).affine, nib.load(path).affine)
+        assert nib.load(target).header["qform_code"] == nib.load(path).header["qform_code"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("source", [".nii.gz", ".nrrd", ".mha"])
+def test_a_mask_in_any_format_lies_where_its_image_lies(tmp_path: Path, source: str, suffix: str) -> None:
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 60
+    path, target = tmp_path / f"scan{source}", tmp_path / f"mask{suffix}"
+    sitk.WriteImage(itk_image(array), str(path))
+    scan = read_ct(path)
+    mask = scan.with_array(np.clip(array, 0, 2).astype(np.uint8))
+    write_mask(mask, target)
+    for ours, theirs in zip(grid_of(target), grid_of(path), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-5)
+    np.testing.assert_array_equal(read_mask(target).on_grid_of(scan).array, mask.array)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LAS", "LPS", "SPR", "AIL"])
+def test_nifti_of_any_orientation_is_read_where_nibabel_says(tmp_path: Path, axes: str) -> None:
+    array = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4) - 10
+    ornt = nib.orientations.axcodes2ornt(axes)
+    affine = nib.orientations.inv_ornt_aff(ornt, (2, 3, 4)) @ np.diag([1.5, 2.0, 2.5, 1.0])
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(array, affine), path)
+    upright = read_ct(path).to_lps()
+    canonical = nib.as_closest_canonical(nib.load(path))  # RAS+
+    np.testing.assert_array_equal(upright.array, np.asarray(canonical.dataobj)[::-1, ::-1].T)
+
+
+def test_scaled_nifti_gives_hounsfield_units(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_slope_inter(2.0, -1024.0)
+    path = tmp_path / "scan.nii"
+    nib.save(image, path)
+    raw = nib.load(path)
+    expected = np.asarray(raw.dataobj).T
+    np.testing.assert_array_equal(read_ct(path).array, np.rint(expected).astype(np.int16))
+
+
+def test_a_fourth_axis_of_length_one_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(np.full((2, 3, 4, 1), -5, np.int16), np.eye(4)), path)
+    assert read_ct(path).array.shape == (4, 3, 2)
+
+
+def test_ras_nrrd_is_read_where_itk_says(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nrrd"
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4) - 5
+    header = {
+        "space": "right-anterior-superior",
+        "space directions": np.diag([1.0, 2.0, 3.0]),
+        "space origin": np.array([10.0, 20.0, 30.0]),
+    }
+    nrrd.write(str(path), array, header)
+    scan = read_ct(path)
+    itk = sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(scan.array, sitk.GetArrayFromImage(itk))
+    np.testing.assert_allclose(scan.geometry.origin_mm, itk.GetOrigin())
+    np.testing.assert_allclose(scan.geometry.direction, itk.GetDirection())
+
+
+def test_a_segmentation_names_its_segments(tmp_path: Path, small_volume: Volume) -> None:
+    mask = small_volume.with_array(np.clip(small_volume.array, 0, 2).astype(np.uint8))
+    path = tmp_path / "lungs.seg.nrrd"
+    write_mask(mask, path)
+    header = nrrd.read_header(str(path))
+    for number, structure in enumerate(LUNGS):
+        assert header[f"Segment{number}_Name"] == structure.name
+        assert header[f"Segment{number}_LabelValue"] == str(structure.value)
+    back, names = read_segmentation(path, small_volume)
+    np.testing.assert_array_equal(back.array, mask.array)
+    assert names == ["right_lung", "left_lung"]
+
+
+def test_a_segmentation_cropped_to_its_segments_is_laid_into_the_image(tmp_path: Path) -> None:
+    image = Volume(np.zeros((6, 7, 8), np.int16), Geometry((1.0, 1.5, 2.0), (10.0, 20.0, 30.0)))
+    part = np.ones((4, 3, 2), np.uint8)  # (x, y, z)
+    part[0] = 2
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": np.diag([1.0, 1.5, 2.0]),
+        "space origin": np.array([10.0 + 3 * 1.0, 20.0 + 2 * 1.5, 30.0 + 1 * 2.0]),
+        "Segment0_Name": "left_lung",
+        "Segment0_LabelValue": "2",
+        "Segment1_Name": "right_lung",
+        "Segment1_LabelValue": "1",
+    }
+    path = tmp_path / "cropped.seg.nrrd"
+    nrrd.write(str(path), part, header)
+    mask, names = read_segmentation(path, image)
+    assert names == ["left_lung", "right_lung"]
+    expected = np.zeros((6, 7, 8), np.uint8)
+    expected[1:3, 2:5, 3:7] = 2  # right_lung is the second segment
+    expected[1:3, 2:5, 3] = 1
+    np.testing.assert_array_equal(mask.array, expected)
+
+
+def test_overlapping_segments_are_refused(tmp_path: Path, small_volume: Volume) -> None:
+    layers = np.ones((2, 6, 5, 4), np.uint8)
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": np.vstack([np.full(3, np.nan), np.eye(3)]),
+        "space origin": np.zeros(3),
+        "kinds": ["list", "domain", "domain", "domain"],
+    }
+    for number, name in enumerate(("right_lung", "left_lung")):
+        header |= {
+            f"Segment{number}_Name": name,
+            f"Segment{number}_LabelValue": "1",
+            f"Segment{number}_Layer": str(number),
+        }
+    path = tmp_path / "overlap.seg.nrrd"
+    nrrd.write(str(path), layers, header)
+    with pytest.raises(ValueError, match="segments overlap in 120 voxels"):
+        read_segmentation(path, small_volume)
+
+
+def truncated(path: Path, share: float = 0.6) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def noise(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).integers(-1000, 1000, shape).astype(np.int16)
+
+
+def bad_file(kind: str, folder: Path) -> Path:
+    path = folder / "scan.nii.gz"
+    if kind == "jpeg":
+        path.write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(200))
+    elif kind == "gzipped text":
+        path.write_bytes(gzip.compress(b"hello " * 100))
+    elif kind == "empty":
+        path.touch()
+    elif kind == "truncated":
+        nib.save(nib.Nifti1Image(noise((20, 20, 20)), np.eye(4)), path)
+        truncated(path)
+    elif kind == "4D":
+        nib.save(nib.Nifti1Image(noise((5, 5, 5, 3)), np.eye(4)), path)
+    elif kind == "colours":
+        dtype = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+        nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), dtype), np.eye(4)), path)
+    elif kind == "sheared":
+        affine = np.eye(4)
+        affine[1, 2] = 0.3
+        nib.save(nib.Nifti1Image(noise((4, 4, 4)), affine), path)
+    elif kind == "not finite":
+        array = noise((4, 4, 4)).astype(np.float32)
+        array[1, 1, 1] = np.nan
+        nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    elif kind == "mask":
+        nib.save(nib.Nifti1Image((noise((4, 4, 4)) > 0).astype(np.uint8), np.eye(4)), path)
+    elif kind == "raw values":
+        nib.save(nib.Nifti1Image(noise((4, 4, 4)) + 1024, np.eye(4)), path)
+    elif kind == "text":
+        path = folder / "notes.txt"
+        path.write_text("hello")
+    elif kind in ("truncated .mha", "truncated .nrrd"):
+        path = folder / f"scan{kind.split()[1]}"
+        sitk.WriteImage(itk_image(noise((20, 20, 20))), str(path))
+        truncated(path)
+    elif kind == "missing":
+        path = folder / "nowhere.nii.gz"
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("jpeg", "cannot be read as NIfTI"),
+        ("gzipped text", "cannot be read as NIfTI"),
+        ("empty", "empty file"),
+        ("truncated", "truncated or damaged"),
+        ("4D", r"expected 3 axes \(x, y, z\), got 4"),
+        ("colours", "expected one number per voxel"),
+        ("sheared", "sheared"),
+        ("not finite", "1 voxels are not finite"),
+        ("mask", r"values run from 0 to 1 \(a mask\?\)"),
+        ("raw values", "not in Hounsfield units"),
+        ("text", "unknown kind of file"),
+        ("truncated .mha", "cannot be read as MetaImage"),
+        ("truncated .nrrd", "cannot be read as NRRD"),
+        ("missing", "no such file"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, kind: str, message: str) -> None:
+    path = bad_file(kind, tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        read_ct(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_ct_is_told_apart_from_what_is_broken(tmp_path: Path) -> None:
+    with pytest.raises(NotHounsfieldError):
+        read_ct(bad_file("mask", tmp_path))
+    with pytest.raises(ValueError) as caught:
+        read_ct(bad_file("truncated", tmp_path))
+    assert not isinstance(caught.value, NotHounsfieldError)
+
+
+@pytest.mark.parametrize("value", [-1.0, 256.0, 0.5])
+def test_a_mask_holds_whole_numbers_only(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "mask.nii.gz"
+    nib.save(nib.Nifti1Image(np.full((2, 2, 2), value, np.float32), np.eye(4)), path)
+    with pytest.raises(ValueError, match="label value|fractions"):
+        read_mask(path)
+
+
+def test_an_existing_file_is_left_as_it_is(tmp_path: Path, small_volume: Volume) -> None:
+    path = tmp_path / "mask.nii.gz"
+    path.write_text("my work")
+    mask = small_volume.with_array(np.zeros((4, 5, 6), np.uint8))
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_mask(mask, path)
+    assert path.read_text() == "my work"
+    assert [item.name for item in tmp_path.iterdir()] == ["mask.nii.gz"]
+    write_mask(mask, path, overwrite=True)
+    assert read_mask(path).array.shape == (4, 5, 6)
+
+
+def test_the_same_mask_gives_the_same_bytes(tmp_path: Path, small_volume: Volume) -> None:
+    mask = small_volume.with_array(np.clip(small_volume.array, 0, 2).astype(np.uint8))
+    write_mask(mask, tmp_path / "a.nii.gz")
+    write_mask(mask, tmp_path / "b.nii.gz")
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_an_unknown_mask_format_is_refused(tmp_path: Path, small_volume: Volume) -> None:
+    with pytest.raises(ValueError, match="unknown mask format"):
+        write_mask(small_volume, tmp_path / "mask.png")

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datastore.labels import check_sides, renumber
+
+MASK = np.array([[[0, 1, 2]]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (None, [0, 1, 2]),
+        (["right_lung", "left_lung"], [0, 1, 2]),
+        (["left_lung", "right_lung"], [0, 2, 1]),
+        (["Left Lung", " RIGHT-LUNG "], [0, 2, 1]),
+        (["left_lung", "right_lung", "spleen"], [0, 2, 1]),  # an unused number may be anything
+    ],
+)
+def test_values_are_numbered_by_the_names_of_their_segments(names: list[str] | None, expected: list[int]) -> None:
+    assert renumber(MASK, names)[0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "message"),
+    [
+        ([0, 1, 7], None, "label value 7 is unknown: expected 0 background, 1 right_lung, 2 left_lung"),
+        ([0, 1, 3], ["right_lung", "left_lung"], "label value 3 is unknown"),
+        ([0, 1, 2], ["right_lung", "spleen"], "unknown segment 'spleen': expected one of right_lung, left_lung"),
+        ([0, 1, 2], ["right_lung", None], "label value 2 has no segment name"),
+        ([0, 1, 2], ["right_lung", "right lung"], "two label values are the same segment"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(values: list[int], names: list[str | None] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        renumber(np.array([[values]], np.uint8), names)
+
+
+def test_swapped_lungs_are_refused_and_a_single_lung_may_lie_anywhere() -> None:
+    check_sides(MASK)  # x grows to the patient's left
+    check_sides(np.array([[[2, 0, 0]]], np.uint8))
+    with pytest.raises(ValueError, match="are the segments swapped"):
+        check_sides(MASK[..., ::-1])

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datastore.database import RegistryError
+from datastore.geometry import Geometry
+from datastore.image_files import read_mask
+from datastore.records import Kind, NewCase, NewLabel, Source, Status
+from datastore.registry import Registry, UnknownCaseError
+from datastore.volume import Volume
+
+SHAPE = (3, 4, 5)
+HALF_HOUR = timedelta(minutes=30)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    opened = open_registry(tmp_path)
+    yield opened
+    opened.close()
+
+
+def open_registry(folder: Path) -> Registry:
+    return Registry.open(f"sqlite:///{folder / 'registry.sqlite'}", folder / "labels")
+
+
+def new_case(name: str, series_uid: str | None = None) -> NewCase:
+    return NewCase(Source(Path("/scans") / name, series_uid), SHAPE, Geometry((0.7, 0.8, 2.5)), "1.2", "Thorax")
+
+
+def mask(value: int = 1) -> Volume:
+    return Volume(np.full(SHAPE, value, np.uint8), Geometry((0.7, 0.8, 2.5)))
+
+
+def label(kind: Kind = Kind.SUBMITTED, model: str | None = None) -> NewLabel:
+    return NewLabel(kind, author="ann", tool="3D Slicer", client_id="slicer-1", model=model)
+
+
+def test_a_case_comes_back_as_it_was_registered(registry: Registry) -> None:
+    case, is_new = registry.add_case(new_case("a", "1.2.3"))
+    assert is_new
+    assert case.id == "0001"
+    assert case.source == Source(Path("/scans/a"), "1.2.3")
+    assert case.shape == SHAPE
+    assert case.geometry == Geometry((0.7, 0.8, 2.5))
+    assert (case.study_uid, case.description, case.status) == ("1.2", "Thorax", Status.OPEN)
+    assert registry.case("0001") == case
+    assert registry.cases() == [case]
+
+
+def test_a_series_is_one_case_however_often_it_is_added(registry: Registry) -> None:
+    first, _ = registry.add_case(new_case("a", "1.2.3"))
+    moved, is_new = registry.add_case(new_case("elsewhere", "1.2.3"))
+    assert not is_new
+    assert moved == first
+    assert registry.add_case(new_case("elsewhere"))[1]
+    assert not registry.add_case(new_case("elsewhere"))[1]
+    assert [case.id for case in registry.cases()] == ["0001", "0002"]
+
+
+def test_every_label_is_a_version_and_none_changes_the_ones_before(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    first = registry.add_label("0001", mask(1), label(Kind.PRELIMINARY, model="threshold-1"))
+    assert registry.case("0001").status is Status.PRELIMINARY
+    before = first.path.read_bytes()
+    second = registry.add_label("0001", mask(2), label())
+    third = registry.add_label("0001", mask(0), label())
+    assert registry.labels("0001") == [first, second, third]
+    assert [item.number for item in registry.labels("0001")] == [1, 2, 3]
+    assert [item.parent for item in registry.labels("0001")] == [None, first.id, second.id]
+    assert first.path.read_bytes() == before
+    for item, value in ((first, 1), (second, 2), (third, 0)):
+        assert (read_mask(item.path).array == value).all()
+    assert registry.latest_label("0001") == third
+    assert registry.latest_label("0001", Kind.PRELIMINARY) == first
+    assert registry.latest_label("0001", Kind.PRELIMINARY, "unet-abc") is None
+    assert registry.case("0001").status is Status.SUBMITTED
+
+
+def test_counts_follow_the_labels(registry: Registry) -> None:
+    for name in "abc":
+        registry.add_case(new_case(name))
+    registry.add_label("0001", mask(), label(Kind.PRELIMINARY))
+    registry.add_label("0002", mask(), label(Kind.PRELIMINARY))
+    registry.add_label("0002", mask(), label())
+    counts = registry.counts()
+    assert (counts.total, counts.completed) == (3, 1)
+    assert counts.by_status == {Status.OPEN: 1, Status.PRELIMINARY: 1, Status.SUBMITTED: 1}
+
+
+def test_a_mask_of_another_shape_is_refused_and_nothing_is_stored(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    with pytest.raises(ValueError, match=r"mask grid \(5, 4, 2\) does not match image \(5, 4, 3\) of case 0001"):
+        registry.add_label("0001", Volume(np.zeros((2, 4, 5), np.uint8), Geometry((1.0, 1.0, 1.0))), label())
+    assert registry.labels("0001") == []
+    assert list(registry.check()) == []
+
+
+@pytest.mark.parametrize("method", ["case", "labels"])
+def test_an_unknown_case_is_said_to_be_unknown(registry: Registry, method: str) -> None:
+    with pytest.raises(UnknownCaseError, match="no case '0007'"):
+        getattr(registry, method)("0007")
+
+
+def next_case(registry: Registry, holder: str, lease: timedelta = HALF_HOUR) -> str | None:
+    given = registry.lease_first(registry.open_cases(holder), holder, lease)
+    return None if given is None else given.case_id
+
+
+def test_two_annotators_never_hold_one_case(registry: Registry) -> None:
+    for name in "abc":
+        registry.add_case(new_case(name))
+    assert [next_case(registry, holder) for holder in ("ann", "bob", "cid", "dan")] == ["0001", "0002", "0003", None]
+
+
+def test_asking_again_means_to_move_on_and_comes_back_when_nothing_else_is_left(registry: Registry) -> None:
+    for name in "ab":
+        registry.add_case(new_case(name))
+    assert [next_case(registry, "ann") for _ in range(3)] == ["0001", "0002", "0001"]
+
+
+def test_an_expired_lease_frees_its_case(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    assert next_case(registry, "ann", timedelta(seconds=-1)) == "0001"
+    assert registry.case("0001").leased_by is None
+    assert next_case(registry, "bob") == "0001"
+    assert registry.case("0001").leased_by == "bob"
+
+
+def test_a_submitted_case_is_free_of_its_lease_and_never_offered_again(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    assert next_case(registry, "ann") == "0001"
+    registry.add_label("0001", mask(), label())
+    assert registry.case("0001").leased_by is None
+    assert next_case(registry, "ann") is None
+    assert next_case(registry, "bob") is None
+    assert registry.lease_first(["0001"], "bob", HALF_HOUR) is None  # even if a strategy ranks it
+
+
+def test_fifty_annotators_who_ask_at_once_get_fifty_cases(registry: Registry) -> None:
+    for number in range(50):
+        registry.add_case(new_case(str(number)))
+    given: list[str | None] = []
+    threads = [threading.Thread(target=lambda name=str(n): given.append(next_case(registry, name))) for n in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(given)) == 50
+    assert None not in given
+
+
+def test_check_finds_what_is_missing_changed_or_left_over(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    missing, changed, sound = (registry.add_label("0001", mask(value), label()) for value in (0, 1, 2))
+    missing.path.unlink()
+    changed.path.write_bytes(b"x" + changed.path.read_bytes()[1:])
+    orphan = sound.path.with_name("0001-00000000.nii.gz")
+    orphan.write_bytes(sound.path.read_bytes())
+    sentences = list(registry.check())
+    assert len(sentences) == 3
+    for path, what in ((missing.path, "missing"), (changed.path, "changed"), (orphan, "does not know")):
+        assert any(path.name in sentence and what in sentence for sentence in sentences)
+
+
+def test_a_registry_opens_again_with_all_it_had(tmp_path: Path) -> None:
+    first = open_registry(tmp_path)
+    first.add_case(new_case("a"))
+    first.add_label("0001", mask(), label())
+    cases, labels = first.cases(), first.labels("0001")
+    first.close()
+    second = open_registry(tmp_path)
+    assert second.cases() == cases
+    assert second.labels("0001") == labels
+    second.close()
+
+
+def test_sqlite_is_set_to_survive(registry: Registry) -> None:
+    with registry._engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
+
+
+def test_the_migrations_make_the_tables_that_the_models_say(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from datastore.schema import Base
+
+    registry = open_registry(tmp_path)
+    with registry._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    registry.close()
+
+
+def test_what_is_no_registry_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "registry.sqlite"
+    path.write_bytes(b"this is no database, it is a text\n" * 50)
+    before = path.read_bytes()
+    with pytest.raises(RegistryError, match="registry.sqlite: cannot be opened: file is not a database"):
+        open_registry(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_registry_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    open_registry(tmp_path).close()
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(RegistryError, match="made by another version of lungapp"):
+        open_registry(tmp_path)

@@ -1,0 +1,157 @@
+"""The ASGI app in-process: pages, previews and what the protocol tests do not reach."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, PhantomProject
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from datastore.image_files import write_mask
+from lungapp.app import LungApp
+from lungapp.server import create_app
+
+
+@pytest.fixture
+def served(make_project: Callable[..., PhantomProject]) -> Iterator[tuple[TestClient, PhantomProject]]:
+    made = make_project(2)
+    app = LungApp(str(REPOSITORY / "lungapp"), str(made.project.folder), {})
+    with TestClient(create_app(app), base_url="http://127.0.0.1") as client:
+        yield client, made
+
+
+def test_the_first_page_tells_a_newcomer_what_this_is(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    page = client.get("/").text
+    for words in ("3D Slicer", "http://127.0.0.1", "0001", "0002", "Next Sample", "Submit Label"):
+        assert words in page
+    assert "https://" not in page  # nothing comes from elsewhere
+    assert client.get("/?status=submitted").text.count('class="case"') == 0
+    assert client.get("/?page=99").status_code == 200
+    assert client.get("/?status=nonsense").status_code == 422
+
+
+def test_a_preview_shows_the_mask_once_there_is_one(served: tuple[TestClient, PhantomProject]) -> None:
+    client, _ = served
+
+    def colours() -> int:
+        answer = client.get("/cases/0001/preview.png")
+        assert answer.headers["content-type"] == "image/png"
+        pixels = np.asarray(Image.open(io.BytesIO(answer.content))).astype(int)
+        return int((pixels.max(axis=2) - pixels.min(axis=2) > 60).sum())
+
+    assert colours() == 0
+    assert client.post("/infer/threshold?image=0001").status_code == 200
+    assert colours() > 200
+    assert client.get("/cases/9999/preview.png").status_code == 404
+
+
+def test_an_image_that_went_away_is_a_404_and_the_page_still_comes(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    registry = made.project.registry()
+    registry.case("0001").source.path.unlink()
+    registry.close()
+    assert client.get("/datastore/image?image=0001").status_code == 404
+    assert client.get("/cases/0001/preview.png").status_code == 404
+    assert client.post("/infer/threshold?image=0001").status_code == 404
+    assert client.get("/").status_code == 200
+
+
+def test_a_dicom_series_goes_out_as_one_file_without_the_patient(
+    served: tuple[TestClient, PhantomProject], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from dicom_series import write_series
+
+    from datastore.image_files import read_ct
+    from lungapp.ingest import ingest
+
+    client, made = served
+    folder = tmp_path_factory.mktemp("dicom")
+    hu = np.random.default_rng(0).integers(-1024, 500, (6, 20, 30)).astype(np.int16)
+    write_series(folder, hu)
+    registry = made.project.registry()
+    ingest(registry, [folder], lambda: None)
+    registry.close()
+    info = client.get("/datastore/image/info?image=0003").json()
+    assert info["name"].startswith("0003-") and info["name"].endswith(".nii.gz")
+    assert "id" not in info
+    answer = client.get("/datastore/image?image=0003")
+    assert f"SHA256:{answer.headers['x-checksum-sha256']}" == info["checksum"]
+    path = folder / info["name"]
+    path.write_bytes(answer.content)
+    np.testing.assert_array_equal(read_ct(path).array, hu)
+    assert b"Doe" not in answer.content
+    head = client.head(f"/datastore/image?image=0003&check_sum={info['checksum']}")
+    assert head.status_code == 200
+    assert client.head("/datastore/image?image=0003&check_sum=SHA256:00").status_code == 404
+    # emptying the cache loses nothing, and the conversion is the same file again
+    for cached in (made.project.cache / "images").iterdir():
+        cached.unlink()
+    assert client.get("/datastore/image/info?image=0003").json() == info
+
+
+def test_names_of_other_hosts_get_nothing(served: tuple[TestClient, PhantomProject]) -> None:
+    client, _ = served
+    assert client.get("/info/", headers={"host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/reload", "/proxy/dicom/qido", "/datastore/dataset", "/logs/", "/model/threshold"])
+def test_routes_that_were_not_vetted_do_not_exist(served: tuple[TestClient, PhantomProject], path: str) -> None:
+    client, _ = served
+    assert client.get(path).status_code == 404
+    assert client.post(path).status_code == 404
+
+
+def test_images_can_be_neither_added_nor_removed(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    assert client.put("/datastore/?image=../x", files={"file": ("x.nii.gz", b"x")}).status_code in (404, 405)
+    assert client.put("/datastore/image?image=x", files={"file": ("x.nii.gz", b"x")}).status_code == 405
+    assert client.delete("/datastore/image?id=0001").status_code == 405
+    assert client.delete("/datastore/label?id=0001&tag=final").status_code == 405
+
+
+@pytest.mark.parametrize("params", ["[1]", "{", '"text"'])
+def test_params_that_are_no_object_are_refused(served: tuple[TestClient, PhantomProject], params: str) -> None:
+    client, _ = served
+    answer = client.post("/infer/threshold?image=0001", data={"params": params})
+    assert answer.status_code == 400
+    assert "expected a JSON object" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("extension", "status"), [(".nii.gz", 200), (".seg.nrrd", 200), (".mha", 200), (".exe", 400)])
+def test_a_mask_comes_in_the_format_asked_for(
+    served: tuple[TestClient, PhantomProject], extension: str, status: int
+) -> None:
+    client, made = served
+    answer = client.post(
+        "/infer/threshold?image=0001&output=image", data={"params": f'{{"result_extension": "{extension}"}}'}
+    )
+    assert answer.status_code == status
+    assert list((made.project.cache / "results").iterdir()) == [] if status == 200 else True
+
+
+def test_training_is_not_there_yet_and_says_so(served: tuple[TestClient, PhantomProject]) -> None:
+    client, _ = served
+    assert client.get("/train/?check_if_running=true").status_code == 404
+    assert client.get("/train/").status_code == 404
+    assert client.post("/train/unet", json={}).status_code == 404
+    assert client.delete("/train/").json() == {}
+
+
+def test_a_label_is_found_by_its_own_id_too(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    path = made.project.cache / "mask.nii.gz"
+    write_mask(made.phantoms["0001"].lungs, path)
+    ids = []
+    for _ in range(2):
+        with open(path, "rb") as file:
+            ids.append(client.put("/datastore/label?image=0001", files={"label": ("m.nii.gz", file)}).json()["label"])
+    assert client.get(f"/datastore/label/info?label={ids[0]}&tag=final").json()["number"] == 1
+    assert client.get("/datastore/label/info?label=0001&tag=final").json()["label_id"] == ids[1]
+    assert client.get("/datastore/label?label=0002&tag=final").status_code == 404
+    assert client.get("/datastore/?output=train").json()[0]["label"].endswith(f"{ids[1]}.nii.gz")
+    assert client.get("/datastore/?output=everything").status_code == 400
