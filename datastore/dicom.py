@@ -1,7 +1,6 @@
-"""DICOM files: which series lie in a folder, in what order their slices go, and their Hounsfield units.
+"""DICOM files: which series lie in a folder, and their Hounsfield units.
 
-A series is read only when it is a volume: one CT series, slices parallel, evenly spaced, none missing, none
-twice. Anything else is refused by name, never repaired in silence.
+A series is read only when its slices make a volume (`slices.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -22,57 +20,8 @@ from pydicom.errors import InvalidDicomError
 from datastore.geometry import Geometry
 from datastore.metaimage import itk_reason
 from datastore.nifti import first_line
+from datastore.slices import HEADER_TAGS, NotCTError, Slice, check_is_ct, slices_of, stack
 from datastore.volume import Volume
-
-GAP_TOLERANCE = 0.1  # share of the slice distance; scanners round positions, a missing slice doubles it
-TILT_TOLERANCE_DEGREES = 0.5
-HEADER_TAGS = [
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesDescription",
-    "Modality",
-    "ImageType",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "PixelSpacing",
-    "SliceThickness",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice's header: where it lies and how its numbers become Hounsfield units.
-
-    Attributes:
-        path: Its file.
-        frame: Number of the frame in a multi-frame file, else 0.
-        position_mm: Centre of its first voxel, LPS.
-        orientation: Direction cosines of its rows, then of its columns.
-        spacing_mm: Distance between rows, then between columns, as DICOM orders them.
-        shape: Rows, columns.
-        rescale: Slope and intercept to Hounsfield units.
-        thickness_mm: Slice thickness, or None.
-    """
-
-    path: Path
-    frame: int
-    sop_uid: str
-    position_mm: tuple[float, float, float]
-    orientation: tuple[float, ...]
-    spacing_mm: tuple[float, float]
-    shape: tuple[int, int]
-    rescale: tuple[float, float]
-    thickness_mm: float | None
 
 
 @dataclass(frozen=True)
@@ -164,9 +113,10 @@ def find_series(
             if progress is not None:
                 progress()
             path = root / name
-            if path.stat().st_size == 0 and path.suffix.lower() == ".dcm":
-                rejected.append(Rejected(path, "empty file (0 bytes)", damaged=True))
             if not is_dicom(path):
+                if path.suffix.lower() == ".dcm":
+                    reason = "not a DICOM file" if path.stat().st_size else "empty file (0 bytes)"
+                    rejected.append(Rejected(path, reason, damaged=True))
                 continue
             try:
                 header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
@@ -253,10 +203,6 @@ def series_of_file(path: Path) -> Series:
         raise ValueError(f"{path}: {error}") from error
 
 
-class NotCTError(ValueError):
-    """A series that is fine but no CT volume: another modality, a localizer, a report."""
-
-
 def _folders(folder: Path, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
@@ -265,12 +211,12 @@ def _folders(folder: Path, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
 
 def _series(folder: Path, files: list[tuple[Path, Dataset]]) -> Series:
     """The sorted series of some headers with one SeriesInstanceUID."""
-    _check_is_ct(files[0][1])
+    check_is_ct(files[0][1])
     slices: dict[str, Slice] = {}
     for path, header in files:
-        for item in _slices(path, header):
+        for item in slices_of(path, header):
             slices.setdefault(item.sop_uid, item)  # a copy under another name is the same slice
-    ordered, distance_mm = _stack(list(slices.values()))
+    ordered, distance_mm = stack(list(slices.values()))
     first = files[0][1]
     return Series(
         uid=str(first.SeriesInstanceUID),
@@ -280,128 +226,6 @@ def _series(folder: Path, files: list[tuple[Path, Dataset]]) -> Series:
         slices=tuple(ordered),
         spacing_mm=distance_mm,
     )
-
-
-def _check_is_ct(header: Dataset) -> None:
-    modality = str(header.get("Modality", "unknown"))
-    if modality != "CT":
-        raise NotCTError(f"modality {modality}, expected CT")
-    if "LOCALIZER" in [str(value).upper() for value in header.get("ImageType", [])]:
-        raise NotCTError("localizer")
-    if "Rows" not in header:
-        raise NotCTError("no image")
-    if int(header.get("SamplesPerPixel", 1)) != 1:
-        raise NotCTError(f"colours: {header.SamplesPerPixel} samples per pixel, expected 1")
-
-
-def _check_is_whole(path: Path, header: Dataset) -> None:
-    """Refuse a file that is shorter than its pixels, without reading them."""
-    if header.file_meta.TransferSyntaxUID.is_compressed:
-        return
-    frames = int(header.get("NumberOfFrames") or 1)
-    pixel_bytes = frames * int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated", 16)) // 8
-    size = path.stat().st_size
-    if size < pixel_bytes:
-        raise ValueError(f"{path.name} is truncated: expected more than {pixel_bytes} bytes, got {size}")
-
-
-def _slices(path: Path, header: Dataset) -> Iterator[Slice]:
-    """The slices of one file: one, or one for each frame of a multi-frame image."""
-    _check_is_whole(path, header)
-    frames = header.get("PerFrameFunctionalGroupsSequence")
-    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    for number, groups in enumerate(frames or [Dataset()]):
-        lookup = _Lookup(path, (groups, shared[0], header))
-        sop_uid = str(header.get("SOPInstanceUID", path.name))
-        slope, intercept = lookup.get("RescaleSlope"), lookup.get("RescaleIntercept")
-        if slope is None or intercept is None:
-            raise ValueError(f"{path.name} has no Rescale Slope and Intercept: not in Hounsfield units")
-        thickness = lookup.get("SliceThickness")
-        yield Slice(
-            path=path,
-            frame=number,
-            sop_uid=f"{sop_uid}#{number}" if frames else sop_uid,
-            position_mm=lookup.numbers("ImagePositionPatient", 3),
-            orientation=lookup.numbers("ImageOrientationPatient", 6),
-            spacing_mm=lookup.numbers("PixelSpacing", 2),
-            shape=(int(header.Rows), int(header.Columns)),
-            rescale=(float(slope), float(intercept)),
-            thickness_mm=float(thickness) if thickness else None,
-        )
-
-
-@dataclass(frozen=True)
-class _Lookup:
-    """Attributes of a slice wherever they stand: in its frame's groups, the shared ones, or the header."""
-
-    path: Path
-    places: tuple[Dataset, ...]
-
-    def get(self, name: str) -> Any:
-        for place in self.places:
-            if name in place:
-                return place[name].value
-            for element in place:
-                is_group = element.VR == "SQ" and "FunctionalGroups" not in element.keyword
-                if is_group and element.value and name in element.value[0]:
-                    return element.value[0][name].value
-        return None
-
-    def numbers(self, name: str, count: int) -> Any:
-        value = self.get(name)
-        if value is None or len(value) != count:
-            raise ValueError(f"{self.path.name} has no {name}: not a slice of a volume")
-        return tuple(float(number) for number in value)
-
-
-def _stack(slices: list[Slice]) -> tuple[list[Slice], float]:
-    """Slices sorted along their normal, and the distance between them in mm.
-
-    Raises:
-        ValueError: If they are not one evenly spaced stack of parallel slices without tilt.
-    """
-    first = slices[0]
-    for item in slices[1:]:
-        if item.shape != first.shape:
-            raise ValueError(f"slices of different size: {first.shape} and {item.shape} ({item.path.name})")
-        if not np.allclose(item.orientation, first.orientation, atol=1e-3):
-            raise ValueError(f"slices of different orientation: {first.path.name} and {item.path.name}")
-        if not np.allclose(item.spacing_mm, first.spacing_mm, rtol=1e-3):
-            raise ValueError(f"slices of different pixel spacing: {first.spacing_mm} and {item.spacing_mm} mm")
-    rows, columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
-    normal = np.cross(rows, columns)
-    if abs(np.linalg.norm(normal) - 1) > 1e-2:
-        raise ValueError(f"row and column directions are not at right angles: {first.orientation}")
-    if len(slices) == 1:
-        return slices, first.thickness_mm or 1.0
-    places = np.array([item.position_mm for item in slices])
-    heights = places @ normal
-    order = np.argsort(heights, kind="stable")
-    ordered = [slices[index] for index in order]
-    steps = np.diff(heights[order])
-    twice = np.flatnonzero(steps < 1e-3)
-    if len(twice):
-        pair = ordered[twice[0]], ordered[twice[0] + 1]
-        raise ValueError(
-            f"{len(twice) + 1} slices share a position: "
-            f"{pair[0].path.name} and {pair[1].path.name} at {heights[order][twice[0]]:g} mm"
-        )
-    distance = float(np.median(steps))
-    uneven = np.flatnonzero(np.abs(steps - distance) > GAP_TOLERANCE * distance)
-    if len(uneven):
-        at = int(uneven[0])
-        missing = round(steps[at] / distance) - 1
-        what = f"{missing} slice{'s' if missing > 1 else ''} missing" if missing > 0 else "spacing irregular"
-        raise ValueError(
-            f"{what} between {ordered[at].path.name} and {ordered[at + 1].path.name}: "
-            f"{steps[at]:g} mm apart, expected {distance:g} mm"
-        )
-    along = places[order][-1] - places[order][0]
-    sideways = np.linalg.norm(along - normal * (along @ normal))
-    tilt_degrees = float(np.degrees(np.arctan2(sideways, along @ normal)))
-    if tilt_degrees > TILT_TOLERANCE_DEGREES:
-        raise ValueError(f"gantry tilt of {tilt_degrees:.1f} degrees: the slices are not stacked upright")
-    return ordered, float(steps.sum() / len(steps))
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -47,7 +47,7 @@ def read_nifti(path: Path) -> Volume:
         raise ValueError(f"{path}: expected voxels on disk, got {type(data).__name__}")
     try:
         raw = data.get_unscaled()
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, MemoryError) as error:
         raise ValueError(f"{path}: truncated or damaged: {first_line(error)}") from error
     slope, inter = data.slope, data.inter
     array = np.asarray(raw).reshape(shape).T

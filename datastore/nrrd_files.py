@@ -107,7 +107,7 @@ def write_segmentation(mask: Volume, path: Path, structures: tuple[Structure, ..
 def _read(path: Path) -> tuple[np.ndarray, OrderedDict[str, Any]]:
     try:
         array, header = nrrd.read(str(path), index_order="F")
-    except (nrrd.NRRDError, OSError, EOFError, zlib.error, ValueError, KeyError, UnicodeError) as error:
+    except (nrrd.NRRDError, OSError, EOFError, zlib.error, ValueError, KeyError, UnicodeError, MemoryError) as error:
         raise ValueError(f"{path}: cannot be read as NRRD: {first_line(error)}") from error
     return array, header
 
