@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from datastore.geometry import Geometry
 from datastore.image_files import NotHounsfieldError, read_ct, read_mask, write_mask
 from datastore.labels import LUNGS
+from datastore.nifti import GRID_FIELDS
 from datastore.nrrd_files import read_segmentation
 from datastore.volume import Volume
 
@@ -47,7 +48,8 @@ def test_a_mask_in_the_format_of_its_image_has_the_same_grid_bit_for_bit(tmp_pat
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(target))), mask)
     if suffix == ".nii.gz":
         np.testing.assert_array_equal(nib.load(target).affine, nib.load(path).affine)
-        assert nib.load(target).header["qform_code"] == nib.load(path).header["qform_code"]
+        for field in GRID_FIELDS:
+            np.testing.assert_array_equal(nib.load(target).header[field], nib.load(path).header[field], field)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

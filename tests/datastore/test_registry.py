@@ -157,6 +157,16 @@ def test_fifty_annotators_who_ask_at_once_get_fifty_cases(registry: Registry) ->
     assert None not in given
 
 
+def test_versions_written_at_once_are_numbered_without_a_gap(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    threads = [threading.Thread(target=registry.add_label, args=("0001", mask(), label())) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [item.number for item in registry.labels("0001")] == list(range(1, 21))
+
+
 def test_check_finds_what_is_missing_changed_or_left_over(registry: Registry) -> None:
     registry.add_case(new_case("a"))
     missing, changed, sound = (registry.add_label("0001", mask(value), label()) for value in (0, 1, 2))

@@ -134,6 +134,22 @@ def test_a_mask_comes_in_the_format_asked_for(
     assert list((made.project.cache / "results").iterdir()) == [] if status == 200 else True
 
 
+def test_an_image_is_named_by_its_id_never_by_a_path(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    registry = made.project.registry()
+    path = registry.case("0001").source.path
+    registry.close()
+    assert path.exists()
+    for answer in (
+        client.post("/infer/threshold", params={"image": str(path)}),
+        client.post("/infer/threshold?image=0001x"),
+        client.post("/infer/threshold", data={"params": f'{{"image": "{path}"}}'}),
+        client.get("/datastore/image", params={"image": str(path)}),
+    ):
+        assert answer.status_code == 400
+        assert "bad image id" in answer.json()["detail"]
+
+
 def test_training_is_not_there_yet_and_says_so(served: tuple[TestClient, PhantomProject]) -> None:
     client, _ = served
     assert client.get("/train/?check_if_running=true").status_code == 404
