@@ -11,10 +11,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_TIMEOUT_MS = 30_000
+POSTGRESQL_WRITE_LOCK = 0x6C756E67  # any number that is ours alone in the database
 
 
 class RegistryError(Exception):
@@ -30,11 +31,18 @@ def open_engine(url: str) -> Engine:
     Raises:
         RegistryError: If it cannot be opened, is no registry, or was made by a newer version.
     """
-    place = make_url(url).render_as_string(hide_password=True)
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    try:
+        place = make_url(url).render_as_string(hide_password=True)
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise RegistryError(f"database url: {error}") from error
+    except ModuleNotFoundError as error:
+        raise RegistryError(f"{place}: {error.name} is missing: pip install 'lungapp[postgresql]'") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "begin", _begin_postgresql)
     try:
         with engine.execution_options(writes=True).begin() as connection:
             migrate(connection)
@@ -71,5 +79,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Writers take the write lock at once: a reader that turns writer half-way would fail instead of wait."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """Writers come one after the other, as on SQLite, so that one reasoning holds for both."""
+    if _writes(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRESQL_WRITE_LOCK})")
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes", False))

@@ -7,28 +7,47 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import postgres
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
 
 from datastore.database import RegistryError
 from datastore.geometry import Geometry
 from datastore.image_files import read_mask
 from datastore.records import Kind, NewCase, NewLabel, Source, Status
 from datastore.registry import Registry, UnknownCaseError
+from datastore.schema import Base
 from datastore.volume import Volume
 
 SHAPE = (3, 4, 5)
 HALF_HOUR = timedelta(minutes=30)
 
 
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    with postgres.cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database, on each of the two."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'registry.sqlite'}"
+    url = str(request.getfixturevalue("postgres_url"))
+    with create_engine(url).begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    return url
+
+
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    opened = open_registry(tmp_path)
+def registry(database_url: str, tmp_path: Path) -> Iterator[Registry]:
+    opened = Registry.open(database_url, tmp_path / "labels")
     yield opened
     opened.close()
-
-
-def open_registry(folder: Path) -> Registry:
-    return Registry.open(f"sqlite:///{folder / 'registry.sqlite'}", folder / "labels")
 
 
 def new_case(name: str, series_uid: str | None = None) -> NewCase:
@@ -180,37 +199,36 @@ def test_check_finds_what_is_missing_changed_or_left_over(registry: Registry) ->
         assert any(path.name in sentence and what in sentence for sentence in sentences)
 
 
-def test_a_registry_opens_again_with_all_it_had(tmp_path: Path) -> None:
-    first = open_registry(tmp_path)
+def test_a_registry_opens_again_with_all_it_had(database_url: str, tmp_path: Path) -> None:
+    first = Registry.open(database_url, tmp_path / "labels")
     first.add_case(new_case("a"))
     first.add_label("0001", mask(), label())
     cases, labels = first.cases(), first.labels("0001")
     first.close()
-    second = open_registry(tmp_path)
+    second = Registry.open(database_url, tmp_path / "labels")
     assert second.cases() == cases
     assert second.labels("0001") == labels
     second.close()
 
 
-def test_sqlite_is_set_to_survive(registry: Registry) -> None:
+def open_sqlite(folder: Path) -> Registry:
+    return Registry.open(f"sqlite:///{folder / 'registry.sqlite'}", folder / "labels")
+
+
+def test_sqlite_is_set_to_survive(tmp_path: Path) -> None:
+    registry = open_sqlite(tmp_path)
     with registry._engine.connect() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
+    registry.close()
 
 
-def test_the_migrations_make_the_tables_that_the_models_say(tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    from datastore.schema import Base
-
-    registry = open_registry(tmp_path)
+def test_the_migrations_make_the_tables_that_the_models_say(registry: Registry) -> None:
     with registry._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-    registry.close()
 
 
 def test_what_is_no_registry_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -218,14 +236,20 @@ def test_what_is_no_registry_is_refused_and_left_alone(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database, it is a text\n" * 50)
     before = path.read_bytes()
     with pytest.raises(RegistryError, match="registry.sqlite: cannot be opened: file is not a database"):
-        open_registry(tmp_path)
+        open_sqlite(tmp_path)
     assert path.read_bytes() == before
 
 
 def test_a_registry_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    open_registry(tmp_path).close()
+    open_sqlite(tmp_path).close()
     with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     with pytest.raises(RegistryError, match="made by another version of lungapp"):
-        open_registry(tmp_path)
+        open_sqlite(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle9://x/y", "postgresql+psycopg://nobody@/none?host=/nowhere"])
+def test_a_database_that_cannot_be_reached_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError):
+        Registry.open(url, tmp_path)

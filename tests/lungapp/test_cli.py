@@ -21,7 +21,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def refused(result: Result, *words: str) -> None:
+def assert_refused(result: Result, *words: str) -> None:
     """Exit code 1 and one line of reason, no traceback."""
     assert result.exit_code == 1, result.output
     assert isinstance(result.exception, SystemExit)
@@ -76,7 +76,7 @@ def test_init_leaves_a_project_as_it_is(tmp_path: Path) -> None:
     assert run("init", tmp_path / "a").exit_code == 0
     settings = tmp_path / "a" / "lungapp.toml"
     settings.write_text(settings.read_text().replace("port = 8000", "port = 9000"))
-    refused(run("init", tmp_path / "a"), "is a lungapp project already")
+    assert_refused(run("init", tmp_path / "a"), "is a lungapp project already")
     assert "port = 9000" in settings.read_text()
 
 
@@ -84,7 +84,7 @@ def test_init_leaves_a_project_as_it_is(tmp_path: Path) -> None:
     "command", [["ingest", "x"], ["cases", "list"], ["cases", "show", "0001"], ["serve"], ["bootstrap"]], ids=" ".join
 )
 def test_a_command_without_a_project_says_how_to_make_one(tmp_path: Path, command: list[str]) -> None:
-    refused(run(*command, "-p", tmp_path), "no lungapp project here", "lungapp init")
+    assert_refused(run(*command, "-p", tmp_path), "no lungapp project here", "lungapp init")
 
 
 def test_wrong_usage_exits_with_2() -> None:
@@ -127,9 +127,9 @@ def test_ingest_says_what_cannot_be_ingested(tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "a.txt").write_text("hello")
-    refused(run("ingest", texts, "-p", folder), "no CT found", "1 failed")
-    refused(run("ingest", tmp_path / "nowhere", "-p", folder), "no such file or folder")
-    refused(run("ingest", texts / "a.txt", "-p", folder), "unknown kind of file")
+    assert_refused(run("ingest", texts, "-p", folder), "no CT found", "1 failed")
+    assert_refused(run("ingest", tmp_path / "nowhere", "-p", folder), "no such file or folder")
+    assert_refused(run("ingest", texts / "a.txt", "-p", folder), "unknown kind of file")
 
 
 def test_one_scan_is_segmented_into_one_file(tmp_path: Path, scan: Path, phantom: Phantom) -> None:
@@ -151,7 +151,7 @@ def test_a_scan_that_fails_does_not_stop_the_others(tmp_path: Path, scan: Path) 
     empty.mkdir()
     out = tmp_path / "out"
     result = run("segment", tmp_path / "bad.nii.gz", scan, empty, tmp_path / "nowhere.mha", "-o", out)
-    refused(result, "bad.nii.gz: cannot be read as NIfTI", "nowhere.mha: no such file", "no CT found")
+    assert_refused(result, "bad.nii.gz: cannot be read as NIfTI", "nowhere.mha: no such file", "no CT found")
     assert [path.name for path in out.iterdir()] == ["scan.nii.gz"]
 
 
@@ -177,7 +177,7 @@ def test_a_folder_is_mirrored_and_masks_in_it_are_passed_over(tmp_path: Path, ph
 def test_an_existing_mask_is_kept_unless_told_otherwise(tmp_path: Path, scan: Path) -> None:
     target = tmp_path / "lungs.nii.gz"
     target.write_text("my corrections")
-    refused(run("segment", scan, "-o", target), "exists already; --overwrite replaces it")
+    assert_refused(run("segment", scan, "-o", target), "exists already; --overwrite replaces it")
     assert target.read_text() == "my corrections"
     assert run("segment", scan, "-o", target, "--overwrite").exit_code == 0
     assert read_mask(target).array.any()
@@ -185,17 +185,17 @@ def test_an_existing_mask_is_kept_unless_told_otherwise(tmp_path: Path, scan: Pa
 
 def test_the_scan_itself_is_never_overwritten(tmp_path: Path, scan: Path) -> None:
     before = scan.read_bytes()
-    refused(run("segment", scan, "-o", scan, "--overwrite"), "would replace the scan")
-    refused(run("segment", scan, "-o", tmp_path, "--overwrite"), "would replace the scan")
+    assert_refused(run("segment", scan, "-o", scan, "--overwrite"), "would replace the scan")
+    assert_refused(run("segment", scan, "-o", tmp_path, "--overwrite"), "would replace the scan")
     assert scan.read_bytes() == before
 
 
 def test_segment_refuses_what_it_cannot_do(tmp_path: Path, scan: Path) -> None:
     other = tmp_path / "other.nii.gz"
     other.write_bytes(scan.read_bytes())
-    refused(run("segment", scan, other, "-o", tmp_path / "one.nii.gz"), "is one file, but there are 2 scans")
-    refused(run("segment", scan, "-o", tmp_path / "x.nii.gz", "--model", "nowhere.pth"), "no such weights")
-    refused(run("segment", scan, "-o", tmp_path / "x.mhd"), "unknown mask format")
+    assert_refused(run("segment", scan, other, "-o", tmp_path / "one.nii.gz"), "is one file, but there are 2 scans")
+    assert_refused(run("segment", scan, "-o", tmp_path / "x.nii.gz", "--model", "nowhere.pth"), "no such weights")
+    assert_refused(run("segment", scan, "-o", tmp_path / "x.mhd"), "unknown mask format")
 
 
 def test_no_lung_is_an_answer(tmp_path: Path) -> None:
@@ -235,13 +235,13 @@ def test_doctor_reports_a_registry_that_cannot_be_opened(make_project: Callable[
     for name in ("registry.sqlite", "registry.sqlite-wal", "registry.sqlite-shm"):
         (folder / name).unlink(missing_ok=True)
     (folder / "registry.sqlite").write_text("nonsense " * 500)
-    refused(run("doctor", "-p", folder), "WRONG", "file is not a database")
-    refused(run("cases", "list", "-p", folder), "file is not a database")
+    assert_refused(run("doctor", "-p", folder), "WRONG", "file is not a database")
+    assert_refused(run("cases", "list", "-p", folder), "file is not a database")
 
 
 def test_serving_to_other_machines_is_refused(make_project: Callable[..., PhantomProject]) -> None:
     folder = make_project(1).project.folder
-    refused(run("serve", "--host", "0.0.0.0", "-p", folder), "refusing to listen on 0.0.0.0")
+    assert_refused(run("serve", "--host", "0.0.0.0", "-p", folder), "refusing to listen on 0.0.0.0")
 
 
 def test_a_taken_port_is_said_to_be_taken(make_project: Callable[..., PhantomProject]) -> None:
@@ -251,7 +251,9 @@ def test_a_taken_port_is_said_to_be_taken(make_project: Callable[..., PhantomPro
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        refused(run("serve", "--port", other.getsockname()[1], "-p", folder), "Address already in use", "--port 0")
+        assert_refused(
+            run("serve", "--port", other.getsockname()[1], "-p", folder), "Address already in use", "--port 0"
+        )
 
 
 @pytest.mark.slow
