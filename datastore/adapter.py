@@ -16,8 +16,8 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from datastore.labels import LUNG_NAMES
 from datastore.records import Case, Kind, Label, NewLabel, Status
 from datastore.registry import CASE_ID, LABEL_ID, Registry, UnknownCaseError
-from datastore.served_images import ServedImages
-from datastore.submission import submit_mask
+from datastore.served_images import CaseImageError, ServedImages
+from datastore.submission import refused_uploads_kept, submit_mask
 
 TAGS = {DefaultLabelTag.ORIGINAL.value: Kind.PRELIMINARY, DefaultLabelTag.FINAL.value: Kind.SUBMITTED}
 AUTHOR = "local"  # until there are users, everyone who reaches the server is the person at this machine
@@ -33,7 +33,7 @@ def spoken_as_http(method: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
-        except (UnknownCaseError, FileNotFoundError) as error:
+        except (UnknownCaseError, CaseImageError) as error:
             raise HTTPException(status_code=404, detail=str(error)) from error
         except ValueError as error:
             raise HTTPException(status_code=400, detail=str(error)) from error
@@ -74,6 +74,11 @@ class RegistryDatastore(Datastore):
                 pairs.append({"image": str(self.images.path(case)), "label": str(label.path)})
         return pairs
 
+    def finished(self) -> list[dict[str, str]]:
+        """Image id and label id of every finished case: `datalist` without the server's paths."""
+        labels = ((case.id, self.get_label_by_image_id(case.id, "final")) for case in self.registry.cases())
+        return [{"image": case_id, "label": label_id} for case_id, label_id in labels if label_id]
+
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """Newest label id by tag."""
         newest = {tag: self.registry.latest_label(image_id, kind) for tag, kind in TAGS.items()}
@@ -104,7 +109,14 @@ class RegistryDatastore(Datastore):
     @spoken_as_http
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """Name, checksum and what is known of the series; never an `id`, nothing of the patient."""
-        case = self.case(image_id)
+        return self.image_info(self.case(image_id))
+
+    def image_info(self, case: Case) -> dict[str, Any]:
+        """As `get_image_info`, for a case in hand.
+
+        Raises:
+            CaseImageError: If the image cannot be had.
+        """
         return {
             "name": self.images.name(case),
             "checksum": f"SHA256:{self.images.checksum(case)}",
@@ -155,19 +167,19 @@ class RegistryDatastore(Datastore):
             label_tag: `final`, or "" which means the same.
             label_info: The client's `params`: `label_info` names the segments in order, `client_id`, `model`.
         """
-        case = self.case(image_id)
-        if (label_tag or "final") != DefaultLabelTag.FINAL.value:
-            raise ValueError(f"unknown tag {label_tag!r}: only 'final' masks are taken")
+        case, upload = self.case(image_id), Path(label_filename)
+        with refused_uploads_kept(self.registry, case.id, upload):
+            if (label_tag or "final") != DefaultLabelTag.FINAL.value:
+                raise ValueError(f"unknown tag {label_tag[:80]!r}: only 'final' masks are taken")
+            names = segment_names(label_info.get("label_info"))
         new = NewLabel(
             kind=Kind.SUBMITTED,
             author=AUTHOR,
             tool=_short(label_info.get("tool")) or "MONAI Label client",
             client_id=_short(label_info.get("client_id")),
             model=_short(label_info.get("model")),
-            upload_name=None,
         )
-        names = segment_names(label_info.get("label_info"))
-        return submit_mask(self.registry, case.id, Path(label_filename), names, new).id
+        return submit_mask(self.registry, case.id, upload, names, new).id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Refused: nothing is deleted."""

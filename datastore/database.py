@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+DatabaseUrl: TypeAlias = str | URL
 BUSY_TIMEOUT_MS = 30_000
 POSTGRESQL_WRITE_LOCK = 0x6C756E67  # any number that is ours alone in the database
 
@@ -22,18 +23,19 @@ class RegistryError(Exception):
     """The registry cannot be opened or used; the message says which and why."""
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: DatabaseUrl) -> Engine:
     """An engine on the registry at `url`, its schema up to date.
 
     Args:
-        url: A SQLAlchemy URL, e.g. `sqlite:////data/my-study/registry.sqlite`.
+        url: A SQLAlchemy URL; `sqlite_url` makes that of a file.
 
     Raises:
         RegistryError: If it cannot be opened, is no registry, or was made by a newer version.
     """
     try:
-        place = make_url(url).render_as_string(hide_password=True)
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        parsed = make_url(url)
+        place = parsed.render_as_string(hide_password=True)
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
     except (ArgumentError, NoSuchModuleError) as error:
         raise RegistryError(f"database url: {error}") from error
     except ModuleNotFoundError as error:
@@ -53,6 +55,11 @@ def open_engine(url: str) -> Engine:
         engine.dispose()
         raise RegistryError(f"{place}: cannot be opened: {error.orig}") from error
     return engine
+
+
+def sqlite_url(path: Path) -> URL:
+    """The URL of a SQLite file; a name with `?` or `%` in it is still a name."""
+    return URL.create("sqlite", database=str(path))
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from datastore.geometry import Geometry
 from datastore.metaimage import itk_reason
 from datastore.nifti import first_line
-from datastore.slices import HEADER_TAGS, NotCTError, Slice, check_is_ct, slices_of, stack
+from datastore.slices import NotCTError, Slice, SliceFile, check_is_ct, slices_of, stack
 from datastore.volume import Volume
 
 
@@ -73,23 +72,28 @@ class Rejected:
         reason: Why, in words.
         damaged: Whether it ought to be one: a CT series with a slice missing, a torn file. False for what
             simply is something else: a localizer, a report, an MR series.
+        series_uid: Of the series, or None for a file that could belong to any.
     """
 
     path: Path
     reason: str
     damaged: bool
+    series_uid: str | None = None
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has the DICOM signature."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
-    except OSError:
+    """Whether a file has the DICOM signature.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    if not path.is_file() or path.name == "DICOMDIR":
         return False
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def find_series(
@@ -107,32 +111,48 @@ def find_series(
     """
     found: list[Series] = []
     rejected: list[Rejected] = []
-    for root, names in _folders(folder, recursive):
-        groups: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
+    for root, names in walk(folder, rejected, recursive=recursive):
+        groups: dict[str, list[SliceFile]] = defaultdict(list)
         for name in names:
             if progress is not None:
                 progress()
             path = root / name
-            if not is_dicom(path):
-                if path.suffix.lower() == ".dcm":
-                    reason = "not a DICOM file" if path.stat().st_size else "empty file (0 bytes)"
-                    rejected.append(Rejected(path, reason, damaged=True))
-                continue
             try:
-                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-                uid = str(header.SeriesInstanceUID)
-            except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, KeyError) as error:
-                rejected.append(Rejected(path, f"damaged DICOM: {first_line(error)}", damaged=True))
-                continue
-            groups[uid].append((path, header))
+                if is_dicom(path):
+                    file = SliceFile.read(path)
+                    uid = str(file.header.get("SeriesInstanceUID") or "")
+                    if not uid:
+                        raise ValueError("has no SeriesInstanceUID: what it belongs to cannot be told")
+                    groups[uid].append(file)
+                elif path.suffix.lower() == ".dcm":
+                    what = (
+                        "not a DICOM file (no DICM signature)"
+                        if not path.is_file() or path.stat().st_size
+                        else "empty file (0 bytes)"
+                    )
+                    rejected.append(Rejected(path, what, damaged=True))
+            except OSError as error:
+                rejected.append(Rejected(path, f"cannot be read: {error.strerror}", damaged=True))
+            except ValueError as error:
+                rejected.append(Rejected(path, first_line(error), damaged=True))
         for uid in sorted(groups):
             try:
                 found.append(_series(root, groups[uid]))
-            except NotCTError as error:
-                rejected.append(Rejected(root, f"{error} (series ...{uid[-12:]})", damaged=False))
             except ValueError as error:
-                rejected.append(Rejected(root, f"{error} (series ...{uid[-12:]})", damaged=True))
+                reason = f"{first_line(error)} (series ...{uid[-12:]})"
+                rejected.append(Rejected(root, reason, not isinstance(error, NotCTError), uid))
     return found, rejected
+
+
+def walk(folder: Path, rejected: list[Rejected], *, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
+    """Folders and the names of their files, sorted, hidden ones left out; what cannot be entered is rejected."""
+
+    def refuse(error: OSError) -> None:
+        rejected.append(Rejected(Path(error.filename), f"cannot be read: {error.strerror}", damaged=True))
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        yield Path(root), sorted(name for name in names if not name.startswith("."))
 
 
 def read_series(series: Series) -> Volume:
@@ -169,12 +189,14 @@ def read_folder(folder: Path, series_uid: str | None = None) -> Volume:
         ValueError: If there is none, several, or it is no complete volume.
     """
     found, rejected = find_series(folder)
-    if series_uid is not None:
+    if series_uid is None:
+        series_uid = found[0].uid if len(found) == 1 else None
+    else:
         found = [series for series in found if series.uid == series_uid]
     if len(found) > 1:
         listed = ", ".join(f"{s.description or 'no description'} ({len(s.slices)} slices)" for s in found)
         raise ValueError(f"{folder}: holds {len(found)} series, expected one: {listed}")
-    damaged = [item for item in rejected if item.damaged]
+    damaged = [item for item in rejected if item.damaged and item.series_uid in (None, series_uid)]
     if damaged:  # a torn file may be a slice of this very series
         raise ValueError(str(damaged[0]))
     if not found:
@@ -195,37 +217,42 @@ def read_file(path: Path) -> Volume:
 def series_of_file(path: Path) -> Series:
     """The header of a single DICOM file as a series of its own; see `read_file`."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-        return _series(path.parent, [(path, header)])
-    except (InvalidDicomError, OSError, EOFError, AttributeError, KeyError) as error:
-        raise ValueError(f"{path}: damaged DICOM: {first_line(error)}") from error
+        return _series(path.parent, [SliceFile.read(path)])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _folders(folder: Path, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
-        yield Path(root), sorted(name for name in names if not name.startswith("."))
+def _series(folder: Path, files: list[SliceFile]) -> Series:
+    """The sorted series of some headers with one SeriesInstanceUID.
 
-
-def _series(folder: Path, files: list[tuple[Path, Dataset]]) -> Series:
-    """The sorted series of some headers with one SeriesInstanceUID."""
-    check_is_ct(files[0][1])
-    slices: dict[str, Slice] = {}
-    for path, header in files:
-        for item in slices_of(path, header):
-            slices.setdefault(item.sop_uid, item)  # a copy under another name is the same slice
-    ordered, distance_mm = stack(list(slices.values()))
-    first = files[0][1]
-    return Series(
-        uid=str(first.SeriesInstanceUID),
-        study_uid=str(first.get("StudyInstanceUID", "")),
-        description=str(first.get("SeriesDescription", "")),
-        folder=folder,
-        slices=tuple(ordered),
-        spacing_mm=distance_mm,
-    )
+    Raises:
+        NotCTError: If it is something else.
+        ValueError: If it is damaged.
+    """
+    try:
+        check_is_ct(files[0].header)
+        slices: dict[str, Slice] = {}
+        for file in files:
+            for item in slices_of(file):
+                known = slices.setdefault(item.sop_uid, item)  # a copy under another name is the same slice
+                if known.position_mm != item.position_mm:
+                    raise ValueError(f"{known.path.name} and {item.path.name} have one SOP Instance UID but differ")
+        ordered, distance_mm = stack(list(slices.values()))
+        first = files[0].header
+        series = Series(
+            uid=str(first.SeriesInstanceUID),
+            study_uid=str(first.get("StudyInstanceUID", "")),
+            description=str(first.get("SeriesDescription", "")),
+            folder=folder,
+            slices=tuple(ordered),
+            spacing_mm=distance_mm,
+        )
+        series.geometry  # noqa: B018 - raises if the numbers place no volume
+        return series
+    except ValueError:
+        raise
+    except Exception as error:  # attributes with the wrong type or count of values
+        raise ValueError(f"damaged DICOM: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,10 @@ class Geometry:
         corners = np.array([[i, j, k, 1.0] for i in (0, nx) for j in (0, ny) for k in (0, nz)])
         moved = corners @ (self.affine - other.affine).T
         return float(np.linalg.norm(moved[:, :3], axis=1).max())
+
+    def plain(self) -> Geometry:
+        """The same grid without the words of the file it came from."""
+        return replace(self, verbatim=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON; `from_dict` gives the same grid back."""

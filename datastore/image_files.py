@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from datastore import dicom, metaimage, nifti, nrrd_files
 from datastore.atomic import atomic_path
 from datastore.labels import LUNGS
 from datastore.volume import Volume
+
+logger = logging.getLogger(__name__)
 
 READERS: dict[str, Callable[[Path], Volume]] = {
     ".nii.gz": nifti.read_nifti,
@@ -21,6 +25,18 @@ READERS: dict[str, Callable[[Path], Volume]] = {
     ".mha": metaimage.read_metaimage,
     ".mhd": metaimage.read_metaimage,
 }
+SHAPES: dict[str, Callable[[Path], tuple[int, ...]]] = {
+    ".nii.gz": nifti.nifti_shape,
+    ".nii": nifti.nifti_shape,
+    ".seg.nrrd": nrrd_files.nrrd_shape,
+    ".nrrd": nrrd_files.nrrd_shape,
+    ".nhdr": nrrd_files.nrrd_shape,
+    ".mha": metaimage.metaimage_shape,
+    ".mhd": metaimage.metaimage_shape,
+}
+DETACHED = {".mhd", ".nhdr"}  # a header that names another file: never taken from the network
+HIGHEST_MINIMUM_HU = -20.0  # every CT shows fat or air somewhere; normalised images end near -3
+HU_RANGE = (-40_000.0, 70_000.0)  # padding at the one end, metal on the extended scale at the other
 WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii.gz": nifti.write_nifti,
     ".seg.nrrd": lambda mask, path: nrrd_files.write_segmentation(mask, path, LUNGS),
@@ -57,7 +73,14 @@ def read_volume(path: Path) -> Volume:
     """
     check_is_known(path)
     reader = READERS.get(suffix_of(path), dicom.read_file)
-    return reader(path)
+    return _named(path, reader)
+
+
+def stored_shape(path: Path) -> tuple[int, ...]:
+    """Voxels along a file's array axes, slowest first, from its header alone; see `read_volume` for the errors."""
+    check_is_known(path)
+    shape_of = SHAPES.get(suffix_of(path), lambda path: dicom.series_of_file(path).shape)
+    return _named(path, shape_of)
 
 
 def check_is_known(path: Path) -> None:
@@ -139,17 +162,36 @@ def write_mask(mask: Volume, path: Path, *, overwrite: bool = False) -> None:
         writer(mask, temporary)
 
 
+T = TypeVar("T")
+
+
+def _named(path: Path, read: Callable[[Path], T]) -> T:
+    """What a parser makes of a file; whatever it raises on damaged bytes says that this file cannot be read."""
+    try:
+        return read(path)
+    except ValueError as error:
+        if str(path) in str(error) or path.name in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:
+        logger.info("%s", path, exc_info=True)
+        raise ValueError(f"{path}: cannot be read: {type(error).__name__}: {nifti.first_line(error)}") from error
+
+
 def _hounsfield_units(array: np.ndarray) -> np.ndarray:
     """Whole Hounsfield units (int16), refusing numbers that cannot be any."""
     if array.dtype.kind not in "iuf":
         raise NotHounsfieldError(f"expected numbers, got {array.dtype}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise NotHounsfieldError(f"{int((~np.isfinite(array)).sum())} voxels are not finite numbers")
-    low, high = array.min(), array.max()
-    if low >= 0:
-        kind = "a mask" if array.dtype.kind in "iu" and high <= 255 else "a picture or raw scanner values"
+    low, high = float(array.min()), float(array.max())
+    if low > HIGHEST_MINIMUM_HU or low < HU_RANGE[0] or high > HU_RANGE[1]:
+        kind = "a mask" if array.dtype.kind in "iu" and 0 <= low <= high <= 255 else "a picture or raw scanner values"
         raise NotHounsfieldError(
-            f"not in Hounsfield units: values run from {low:g} to {high:g} ({kind}?), expected fat and air below 0"
+            f"not in Hounsfield units: values run from {low:g} to {high:g} ({kind}?), "
+            f"expected fat or air below {HIGHEST_MINIMUM_HU:g}"
         )
     if array.dtype.kind == "f":
         array = np.rint(array)

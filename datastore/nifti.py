@@ -1,18 +1,19 @@
-"""NIfTI files (.nii, .nii.gz), read and written with nibabel."""
+"""NIfTI files (.nii, .nii.gz): nibabel reads the headers, the voxels are checked to their last byte."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from datastore.geometry import Geometry, Verbatim
+from datastore.orientation import to_lps
 from datastore.volume import Volume
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -21,50 +22,59 @@ GRID_FIELDS = (
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z"),
 )
+SINGLE_FILE_MAGIC = b"n+1", b"n+2"
+TRAILING_BYTES = 1 << 20  # some programs pad their files; more than this is no padding
 
 
 def read_nifti(path: Path) -> Volume:
     """The voxels of a NIfTI file, scaled as its header says.
 
+    nibabel stops reading gzip before its checksum, so a damaged file would pass: here the stream is read to
+    its end.
+
     Raises:
-        ValueError: If it is not NIfTI, truncated, coloured, or has more than three axes.
+        ValueError: If it is not NIfTI, damaged, coloured, without an orientation, or has more than three axes.
     """
-    try:
-        image = nib.load(path)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as NIfTI: {first_line(error)}") from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise ValueError(f"{path}: expected NIfTI, got {type(image).__name__}")
-    shape = image.shape
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
-        raise ValueError(f"{path}: expected 3 axes (x, y, z), got {len(shape)}: shape {shape}")
-    if image.get_data_dtype().fields is not None:
-        raise ValueError(f"{path}: expected one number per voxel, got colours {image.get_data_dtype()}")
-    data = image.dataobj
-    if not isinstance(data, ArrayProxy):
-        raise ValueError(f"{path}: expected voxels on disk, got {type(data).__name__}")
-    try:
-        raw = data.get_unscaled()
-    except (OSError, EOFError, zlib.error, ValueError, MemoryError) as error:
-        raise ValueError(f"{path}: truncated or damaged: {first_line(error)}") from error
-    slope, inter = data.slope, data.inter
-    array = np.asarray(raw).reshape(shape).T
-    if (slope, inter) != (1.0, 0.0):
+    with _opened(path) as file:
+        header = _header(path, file)
+        shape = _shape(path, header)
+        dtype = header.get_data_dtype()
+        if dtype.fields is not None or dtype.kind not in "iuf":
+            raise ValueError(f"{path}: expected one number per voxel, got {dtype}")
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        try:
+            file.seek(int(header.get_data_offset()))
+            content = file.read(size)
+            rest = file.read(TRAILING_BYTES + 1)
+        except (OSError, EOFError, zlib.error, OverflowError) as error:
+            raise ValueError(f"{path}: truncated or damaged: {first_line(error)}") from error
+    if len(content) != size:
+        raise ValueError(f"{path}: truncated or damaged: expected {size} bytes of voxels, got {len(content)}")
+    if len(rest) > TRAILING_BYTES:
+        raise ValueError(f"{path}: damaged: more than {TRAILING_BYTES} bytes follow the voxels")
+    array = np.frombuffer(content, dtype).reshape(shape[::-1])
+    slope, inter = header.get_slope_inter()
+    if (slope, inter) not in ((None, None), (1.0, 0.0)):
         array = array.astype(np.float32) * np.float32(slope) + np.float32(inter)
-    header = image.header
-    verbatim = Verbatim("nifti", {name: header[name].copy() for name in GRID_FIELDS})
-    zooms = tuple(float(value) for value in header.get_zooms()[:3])
-    try:
-        geometry = Geometry.from_affine(RAS_TO_LPS @ image.affine, _consistent(zooms, image.affine), verbatim)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return Volume(array, geometry)
+    return Volume(array.astype(array.dtype.newbyteorder("="), copy=False), _geometry(path, header))
+
+
+def nifti_shape(path: Path) -> tuple[int, int, int]:
+    """(z, y, x) voxels as the header says, without reading them; see `read_nifti` for the errors."""
+    with _opened(path) as file:
+        x, y, z = _shape(path, _header(path, file))
+    return z, y, x
+
+
+def has_two_grids(path: Path) -> bool:
+    """Whether the header places the voxels in two ways (qform and sform), of which programs choose differently."""
+    with _opened(path) as file:
+        header = _header(path, file)
+        return _disagreement_mm(header) > 0.1 * min(header.get_zooms()[:3])
 
 
 def write_nifti(volume: Volume, path: Path, compression: int = 4) -> None:
-    """Write voxels as NIfTI-1, the grid as the source file had it.
+    """Write voxels as NIfTI, the grid as the source file had it.
 
     The same voxels give the same bytes: no time and no name goes into the file.
 
@@ -74,12 +84,13 @@ def write_nifti(volume: Volume, path: Path, compression: int = 4) -> None:
         compression: Of gzip, 1..9.
     """
     affine = RAS_TO_LPS @ volume.geometry.affine
-    image = nib.Nifti1Image(volume.array.T, affine, dtype=volume.array.dtype)
     verbatim = volume.geometry.verbatim
-    if verbatim is not None and verbatim.format == "nifti":
+    kind = nib.Nifti2Image if verbatim is not None and verbatim.format == "nifti2" else nib.Nifti1Image
+    image = kind(volume.array.T, affine, dtype=volume.array.dtype)
+    if verbatim is not None and verbatim.format in ("nifti", "nifti2"):
         for name, value in verbatim.fields.items():
             image.header[name] = value
-        image = nib.Nifti1Image(volume.array.T, None, image.header)
+        image = kind(volume.array.T, None, image.header)
     else:
         image.set_sform(affine, code=1)
         image.set_qform(affine, code=1)
@@ -90,14 +101,68 @@ def write_nifti(volume: Volume, path: Path, compression: int = 4) -> None:
     path.write_bytes(content)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, for a one-line report."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _consistent(zooms: tuple[float, ...], affine: np.ndarray) -> tuple[float, float, float] | None:
-    """The header's spacing where it agrees with the affine (it may be stale, the affine is what viewers use)."""
+def _opened(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+
+
+def _header(path: Path, file: BinaryIO) -> nib.Nifti1Header:
+    try:
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(0)
+        kind = (
+            nib.Nifti2Header
+            if length in (540, int.from_bytes((540).to_bytes(4, "big"), "little"))
+            else nib.Nifti1Header
+        )
+        header = kind.from_fileobj(file)
+    except (HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as NIfTI: {first_line(error)}") from error
+    if bytes(header["magic"])[:3] not in SINGLE_FILE_MAGIC:
+        raise ValueError(f"{path}: cannot be read as NIfTI: expected one file (n+1), got {header['magic']}")
+    return header
+
+
+def _shape(path: Path, header: nib.Nifti1Header) -> tuple[int, int, int]:
+    shape = tuple(int(size) for size in header.get_data_shape())
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise ValueError(f"{path}: expected 3 axes (x, y, z), got {len(shape)}: shape {shape}")
+    if min(shape) < 1:
+        raise ValueError(f"{path}: expected voxels along every axis, got shape {shape}")
+    return shape[0], shape[1], shape[2]
+
+
+def _geometry(path: Path, header: nib.Nifti1Header) -> Geometry:
+    if not header["qform_code"] and not header["sform_code"]:
+        raise ValueError(f"{path}: has no orientation (qform_code and sform_code are 0): right and left cannot be told")
+    zooms = tuple(float(value) for value in header.get_zooms()[:3])
+    name = "nifti2" if isinstance(header, nib.Nifti2Header) else "nifti"
+    verbatim = Verbatim(name, {field: header[field].copy() for field in GRID_FIELDS})
+    affine = header.get_best_affine()
     norms = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.allclose(zooms, norms, rtol=1e-4, atol=0):
-        return zooms[0], zooms[1], zooms[2]
-    return None
+    spacing_mm = (zooms[0], zooms[1], zooms[2]) if np.allclose(zooms, norms, rtol=1e-4, atol=0) else None
+    try:
+        geometry = Geometry.from_affine(RAS_TO_LPS @ affine, spacing_mm, verbatim)
+        if _disagreement_mm(header) > 0 and header["qform_code"] and header["sform_code"]:
+            other = Geometry.from_affine(RAS_TO_LPS @ header.get_qform())
+            if to_lps(other) != to_lps(geometry):
+                raise ValueError("qform and sform name different orientations: right and left cannot be told")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return geometry
+
+
+def _disagreement_mm(header: nib.Nifti1Header) -> float:
+    """Largest distance between a corner by the qform and by the sform; 0 if only one is set."""
+    if not header["qform_code"] or not header["sform_code"]:
+        return 0.0
+    nx, ny, nz = (int(size) - 1 for size in header.get_data_shape()[:3])
+    corners = np.array([[i, j, k, 1.0] for i in (0, nx) for j in (0, ny) for k in (0, nz)])
+    moved = corners @ (header.get_qform() - header.get_sform()).T
+    return float(np.linalg.norm(moved[:, :3], axis=1).max())

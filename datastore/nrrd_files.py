@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import zlib
 from collections import OrderedDict
@@ -104,12 +105,56 @@ def write_segmentation(mask: Volume, path: Path, structures: tuple[Structure, ..
     nrrd.write(str(path), mask.array.T, header, index_order="F", compression_level=4)
 
 
+def nrrd_shape(path: Path) -> tuple[int, ...]:
+    """Voxels along the array axes, slowest first, as the header says; see `read_nrrd` for the errors."""
+    return tuple(int(size) for size in _header_of(path)["sizes"][::-1])
+
+
 def _read(path: Path) -> tuple[np.ndarray, OrderedDict[str, Any]]:
+    header = _header_of(path)
     try:
-        array, header = nrrd.read(str(path), index_order="F")
-    except (nrrd.NRRDError, OSError, EOFError, zlib.error, ValueError, KeyError, UnicodeError, MemoryError) as error:
+        if "data file" not in header and header.get("encoding") in ("gzip", "gz"):
+            _check_gzip(path)  # pynrrd does not look at the checksum
+        return nrrd.read(str(path), index_order="F")
+    except (nrrd.NRRDError, OSError, EOFError, zlib.error, ValueError, KeyError, MemoryError) as error:
         raise ValueError(f"{path}: cannot be read as NRRD: {first_line(error)}") from error
-    return array, header
+
+
+def _header_of(path: Path) -> OrderedDict[str, Any]:
+    """The header, whose data lie in the file itself or, for .nhdr, in a file beside it and nowhere else."""
+    try:
+        header = nrrd.read_header(str(path))
+        detached = header.pop("datafile", header.get("data file"))
+    except (nrrd.NRRDError, OSError, ValueError, KeyError, StopIteration) as error:
+        reason = "empty header" if isinstance(error, StopIteration) else first_line(error)
+        raise ValueError(f"{path}: cannot be read as NRRD: {reason}") from error
+    if detached is not None:
+        if path.suffix.lower() != ".nhdr":
+            raise ValueError(f"{path}: expected voxels in the file itself, got data file: {str(detached)[:80]}")
+        check_beside(path, str(detached))
+        header["data file"] = detached
+    return header
+
+
+def _check_gzip(path: Path) -> None:
+    """Read the compressed voxels to their end, where gzip compares its checksum."""
+    with open(path, "rb") as file:
+        nrrd.read_header(file)
+        with gzip.GzipFile(fileobj=file) as stream:
+            while stream.read(1 << 22):
+                pass
+
+
+def check_beside(path: Path, name: str) -> None:
+    """Refuse a header that names anything but a file in its own folder as its data.
+
+    Raises:
+        ValueError: If it does, or the file is not there.
+    """
+    if Path(name).name != name or "%" in name or name.upper().startswith("LIST"):
+        raise ValueError(f"{path}: expected its data in one file beside it, got {name[:80]!r}")
+    if not (path.parent / name).is_file():
+        raise ValueError(f"{path}: its data file {name!r} is missing")
 
 
 def _geometry(path: Path, header: OrderedDict[str, Any], dimension: int) -> Geometry:

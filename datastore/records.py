@@ -95,7 +95,6 @@ class NewLabel:
         tool: The program it came from, e.g. `threshold` or `3D Slicer`.
         client_id: What the client calls itself, or None; not trusted.
         model: Version of the model whose mask it is or began as, or None.
-        upload_name: Name of the file as the client sent it, or None.
     """
 
     kind: Kind
@@ -103,7 +102,6 @@ class NewLabel:
     tool: str
     client_id: str | None = None
     model: str | None = None
-    upload_name: str | None = None
 
 
 @dataclass(frozen=True)

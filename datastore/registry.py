@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from datastore.atomic import TEMPORARY_PREFIX, sha256_of
-from datastore.database import RegistryError, open_engine
+from datastore.database import DatabaseUrl, RegistryError, open_engine
 from datastore.geometry import Geometry
 from datastore.image_files import write_mask
 from datastore.records import Case, Counts, Kind, Label, Lease, NewCase, NewLabel, Source, Status
@@ -47,7 +47,7 @@ class Registry:
         self.labels_folder = labels_folder
 
     @classmethod
-    def open(cls, url: str, labels_folder: Path) -> Registry:
+    def open(cls, url: DatabaseUrl, labels_folder: Path) -> Registry:
         """The registry at a SQLAlchemy URL, made if it is not there yet.
 
         Raises:
@@ -64,12 +64,28 @@ class Registry:
     def add_case(self, new: NewCase) -> tuple[Case, bool]:
         """Register a series, or find the case that it is already.
 
+        A series that changed since (it was still being copied) is registered anew while nobody has worked on it.
+
         Returns:
             The case, and whether it is new.
+
+        Raises:
+            ValueError: If the series is known with other slices, and has masks already.
         """
         with self._write() as session:
             known = session.scalar(select(CaseRow).where(CaseRow.source_key == new.source.key))
             if known is not None:
+                case = self._case(session, known.id)
+                same_place = new.geometry.corner_distance_mm(case.geometry, new.shape) < 0.1
+                if case.shape != new.shape or not same_place:
+                    if case.label_count:
+                        raise ValueError(
+                            f"{new.source.path}: is case {case.id} already, of {case.shape[::-1]} voxels with "
+                            f"{case.label_count} masks, but has {new.shape[::-1]} now or lies elsewhere"
+                        )
+                    known.path = str(new.source.path)
+                    known.shape, known.geometry = list(new.shape), new.geometry.to_dict()
+                    session.flush()
                 return self._case(session, known.id), False
             row = CaseRow(
                 id=f"new-{secrets.token_hex(8)}",
@@ -146,9 +162,8 @@ class Registry:
         write_mask(mask, path)
         digest = sha256_of(path)
         with self._write() as session:
-            latest = session.scalar(
-                select(LabelRow).where(LabelRow.case_id == case_id).order_by(LabelRow.number.desc()).limit(1)
-            )
+            latest = session.scalar(_newest_first(case_id).limit(1))
+            parent = None if new.kind is Kind.PRELIMINARY else self._best(session, case_id)
             now = datetime.now(UTC)
             row = LabelRow(
                 id=label_id,
@@ -159,10 +174,9 @@ class Registry:
                 tool=new.tool,
                 client_id=new.client_id,
                 model=new.model,
-                parent_id=None if latest is None else latest.id,
+                parent_id=None if parent is None else parent.id,
                 sha256=digest,
                 path=relative,
-                upload_name=new.upload_name,
                 created_at=now,
             )
             session.add(row)
@@ -188,13 +202,19 @@ class Registry:
 
     def latest_label(self, case_id: str, kind: Kind | None = None, model: str | None = None) -> Label | None:
         """The newest version of a case's mask, of one kind and model where given; None if there is none."""
-        query = select(LabelRow).where(LabelRow.case_id == case_id)
+        query = _newest_first(case_id)
         if kind is not None:
             query = query.where(LabelRow.kind == str(kind))
         if model is not None:
             query = query.where(LabelRow.model == model)
         with self._read() as session:
-            row = session.scalar(query.order_by(LabelRow.number.desc()).limit(1))
+            row = session.scalar(query.limit(1))
+            return None if row is None else self._to_label(row)
+
+    def best_label(self, case_id: str) -> Label | None:
+        """The newest submitted version of a case's mask, else the newest of all; None if there is none."""
+        with self._read() as session:
+            row = self._best(session, case_id)
             return None if row is None else self._to_label(row)
 
     def check(self) -> Iterator[str]:
@@ -261,6 +281,15 @@ class Registry:
             session.flush()
             return Lease(row.case_id, row.holder, row.granted_at, row.expires_at)
 
+    def release(self, case_id: str, holder: str) -> None:
+        """End a holder's lease on a case; nothing happens if there is none."""
+        with self._write() as session:
+            session.execute(
+                update(LeaseRow)
+                .where(LeaseRow.case_id == case_id, LeaseRow.holder == holder, LeaseRow.ended_at.is_(None))
+                .values(ended_at=datetime.now(UTC))
+            )
+
     # How it is done
 
     @contextmanager
@@ -290,6 +319,11 @@ class Registry:
             raise UnknownCaseError(f"no case {case_id!r}")
         return _to_case(row)
 
+    def _best(self, session: Session, case_id: str) -> LabelRow | None:
+        newest = _newest_first(case_id)
+        submitted = session.scalar(newest.where(LabelRow.kind == str(Kind.SUBMITTED)).limit(1))
+        return submitted or session.scalar(newest.limit(1))
+
     def _to_label(self, row: LabelRow) -> Label:
         return Label(
             id=row.id,
@@ -305,6 +339,10 @@ class Registry:
             path=self.labels_folder / row.path,
             created_at=row.created_at,
         )
+
+
+def _newest_first(case_id: str) -> Select[LabelRow]:
+    return select(LabelRow).where(LabelRow.case_id == case_id).order_by(LabelRow.number.desc())
 
 
 def _label_summary() -> Select[Any, Any, Any]:

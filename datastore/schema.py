@@ -78,7 +78,6 @@ class LabelRow(Base):
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("label.id"))
     sha256: Mapped[str] = mapped_column(String(64))
     path: Mapped[str]
-    upload_name: Mapped[str | None]
     created_at: Mapped[datetime]
 
 

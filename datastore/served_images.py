@@ -1,24 +1,32 @@
 """The one file in which a case's image goes out to a viewer, and its checksum.
 
-Files that viewers read go out as they are. A DICOM series, or a header with a separate raw file, is converted
-to NIfTI once, in the cache; the conversion carries voxels and grid only, nothing of the patient.
+Files that every viewer reads in the same way go out as they are. A DICOM series, a header with a separate raw
+file, or a NIfTI file that places its voxels in two ways is converted to NIfTI once, in the cache; the conversion
+carries voxels and grid only, nothing of the patient.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import lru_cache
 from pathlib import Path
 
 from datastore.atomic import atomic_path, sha256_of
-from datastore.image_files import read_ct, suffix_of
-from datastore.nifti import write_nifti
+from datastore.image_files import read_ct, stored_shape, suffix_of
+from datastore.nifti import has_two_grids, write_nifti
 from datastore.records import Case
+from datastore.volume import Volume
 
 AS_THEY_ARE = {".nii.gz", ".nii", ".nrrd", ".mha"}
 
 
+class CaseImageError(ValueError):
+    """A registered case's image cannot be had; the message names the case and no path of the server."""
+
+
 class ServedImages:
-    """Images of one project as single files.
+    """Images of one project, as volumes and as single files.
 
     Args:
         cache_folder: Where conversions are kept; it can be emptied at any time.
@@ -27,25 +35,61 @@ class ServedImages:
     def __init__(self, cache_folder: Path) -> None:
         self.cache_folder = cache_folder
 
+    def read(self, case: Case) -> Volume:
+        """The case's Hounsfield units.
+
+        Raises:
+            CaseImageError: If it is gone, cannot be read, or is not what was registered.
+        """
+        source = case.source
+        try:
+            volume = read_ct(source.path, source.series_uid)
+        except FileNotFoundError as error:
+            raise CaseImageError(f"the image of case {case.id} is gone") from error
+        except (ValueError, OSError) as error:
+            reason = str(error).replace(f"{source.path}: ", "").replace(str(source.path), "its source")
+            raise CaseImageError(f"the image of case {case.id} cannot be read: {reason}") from error
+        _check_unchanged(case, volume.array.shape)
+        return volume
+
     def path(self, case: Case) -> Path:
         """The file that holds the case's image.
 
         Raises:
-            ValueError: If the source cannot be read.
-            FileNotFoundError: If it is gone.
+            CaseImageError: As `read`.
         """
-        source = case.source
-        if not source.path.exists():
-            raise FileNotFoundError(f"the image of case {case.id} is gone: {source.path}")
-        if suffix_of(source.path) in AS_THEY_ARE:
-            return source.path
-        converted = self.cache_folder / f"{case.id}.nii.gz"
+        if self.look_at(case):
+            return case.source.path
+        converted = self.cache_folder / f"{case.id}-{_fingerprint(case)}.nii.gz"
         if not converted.exists():
-            volume = read_ct(source.path, source.series_uid)
+            volume = self.read(case)
             self.cache_folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(converted, overwrite=True) as temporary:
-                write_nifti(volume, temporary, compression=1)
+                write_nifti(Volume(volume.array, volume.geometry.plain()), temporary, compression=1)
         return converted
+
+    def look_at(self, case: Case) -> bool:
+        """Check by its header that the image is there and what was registered.
+
+        Returns:
+            Whether the file goes out as it is.
+
+        Raises:
+            CaseImageError: As `read`; a DICOM series is only looked for.
+        """
+        source = case.source.path
+        if not source.exists():
+            raise CaseImageError(f"the image of case {case.id} is gone")
+        if suffix_of(source) not in AS_THEY_ARE:
+            return False
+        try:
+            stat = source.stat()
+            shape, as_it_is = _looked_at(source, stat.st_mtime_ns, stat.st_size)
+        except (ValueError, OSError) as error:
+            reason = str(error).replace(f"{source}: ", "").replace(str(source), "its source")
+            raise CaseImageError(f"the image of case {case.id} cannot be read: {reason}") from error
+        _check_unchanged(case, shape)
+        return as_it_is
 
     def checksum(self, case: Case) -> str:
         """SHA-256 of that file, 64 hexadecimal digits."""
@@ -56,6 +100,28 @@ class ServedImages:
     def name(self, case: Case) -> str:
         """A file name that no other image has, in this project or another: a viewer's cache may go by it."""
         return f"{case.id}-{self.checksum(case)[:8]}{suffix_of(self.path(case))}"
+
+
+def _check_unchanged(case: Case, shape: tuple[int, ...]) -> None:
+    if shape != case.shape:
+        raise CaseImageError(
+            f"the image of case {case.id} has changed since it was registered: "
+            f"{shape[::-1]} voxels instead of {case.shape[::-1]}"
+        )
+
+
+def _fingerprint(case: Case) -> str:
+    """Eight digits that change when the case is registered anew with other slices."""
+    what = json.dumps([case.source.key, case.shape, case.geometry.to_dict()])
+    return hashlib.sha256(what.encode()).hexdigest()[:8]
+
+
+@lru_cache(maxsize=4096)
+def _looked_at(path: Path, _mtime_ns: int, _size: int) -> tuple[tuple[int, ...], bool]:
+    """A file's shape by its header, and whether all viewers will place it in the same way."""
+    is_nifti = suffix_of(path) in (".nii", ".nii.gz")
+    shape = stored_shape(path)
+    return shape, not (is_nifti and has_two_grids(path))
 
 
 @lru_cache(maxsize=4096)

@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
+from datastore.nifti import first_line
+
+PIXEL_DATA = Tag("PixelData")
+DEFER_BYTES = 4096  # longer values, which is the pixels, are left on disk
 GAP_TOLERANCE = 0.1  # share of the slice distance; scanners round positions, a missing slice doubles it
 TILT_TOLERANCE_DEGREES = 0.5
 HEADER_TAGS = [
@@ -65,6 +72,44 @@ class Slice:
     thickness_mm: float | None
 
 
+@dataclass(frozen=True, eq=False)
+class SliceFile:
+    """A DICOM file's header, read without its pixels.
+
+    Attributes:
+        path: The file.
+        header: The attributes in `HEADER_TAGS`.
+        pixel_bytes: Length of its pixel data as the header says, or None without any.
+        pixel_start: Where they begin in the file.
+    """
+
+    path: Path
+    header: Dataset
+    pixel_bytes: int | None
+    pixel_start: int
+
+    @classmethod
+    def read(cls, path: Path) -> SliceFile:
+        """The header of a file.
+
+        Raises:
+            ValueError: If it is damaged: pydicom raises about anything then.
+        """
+        if not path.is_file():
+            raise ValueError("not a regular file")
+        try:
+            header = pydicom.dcmread(path, defer_size=DEFER_BYTES, specific_tags=[*HEADER_TAGS, "PixelData"])
+            pixels = dict(header.items()).get(PIXEL_DATA)  # `header.PixelData` would load them
+            if not isinstance(pixels, RawDataElement):
+                return cls(path, header, None, 0)
+            del header[PIXEL_DATA]
+            return cls(path, header, int(pixels.length), int(pixels.value_tell))
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(f"damaged DICOM: {first_line(error)}") from error
+
+
 class NotCTError(ValueError):
     """A series that is fine but no CT volume: another modality, a localizer, a report."""
 
@@ -86,9 +131,14 @@ def check_is_ct(header: Dataset) -> None:
         raise NotCTError(f"colours: {header.SamplesPerPixel} samples per pixel, expected 1")
 
 
-def slices_of(path: Path, header: Dataset) -> Iterator[Slice]:
-    """The slices of one file: one, or one for each frame of a multi-frame image."""
-    _check_is_whole(path, header)
+def slices_of(file: SliceFile) -> Iterator[Slice]:
+    """The slices of one file: one, or one for each frame of a multi-frame image.
+
+    Raises:
+        ValueError: If the file is torn or lacks what places a slice.
+    """
+    path, header = file.path, file.header
+    _check_is_whole(file)
     frames = header.get("PerFrameFunctionalGroupsSequence")
     shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
     for number, groups in enumerate(frames or [Dataset()]):
@@ -97,6 +147,8 @@ def slices_of(path: Path, header: Dataset) -> Iterator[Slice]:
         slope, intercept = lookup.get("RescaleSlope"), lookup.get("RescaleIntercept")
         if slope is None or intercept is None:
             raise ValueError(f"{path.name} has no Rescale Slope and Intercept: not in Hounsfield units")
+        if not np.isfinite([float(slope), float(intercept)]).all() or float(slope) <= 0:
+            raise ValueError(f"{path.name}: Rescale Slope {slope} and Intercept {intercept} give no Hounsfield units")
         thickness = lookup.get("SliceThickness")
         yield Slice(
             path=path,
@@ -161,15 +213,24 @@ def stack(slices: list[Slice]) -> tuple[list[Slice], float]:
     return ordered, float(steps.sum() / len(steps))
 
 
-def _check_is_whole(path: Path, header: Dataset) -> None:
-    """Refuse a file that is shorter than its pixels, without reading them."""
-    if header.file_meta.TransferSyntaxUID.is_compressed:
+def _check_is_whole(file: SliceFile) -> None:
+    """Refuse a file whose pixels are fewer than its header promises, without reading them."""
+    header, name = file.header, file.path.name
+    rows, columns = int(header.Rows), int(header.Columns)
+    if rows < 1 or columns < 1:
+        raise ValueError(f"{name}: expected pixels, got {rows} rows of {columns}")
+    if file.pixel_bytes is None:
+        raise ValueError(f"{name} has no pixel data")
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_compressed:
         return
     frames = int(header.get("NumberOfFrames") or 1)
-    pixel_bytes = frames * int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated", 16)) // 8
-    size = path.stat().st_size
-    if size < pixel_bytes:
-        raise ValueError(f"{path.name} is truncated: expected more than {pixel_bytes} bytes, got {size}")
+    expected = frames * rows * columns * int(header.get("BitsAllocated", 16)) // 8
+    there = (
+        file.pixel_bytes if syntax.is_deflated else min(file.pixel_bytes, file.path.stat().st_size - file.pixel_start)
+    )
+    if there < expected or expected == 0:
+        raise ValueError(f"{name} is truncated: expected {expected} bytes of pixels, got {there}")
 
 
 @dataclass(frozen=True)
@@ -191,6 +252,9 @@ class _Lookup:
 
     def numbers(self, name: str, count: int) -> Any:
         value = self.get(name)
-        if value is None or len(value) != count:
+        if value is None or value == "":
             raise ValueError(f"{self.path.name} has no {name}: not a slice of a volume")
-        return tuple(float(number) for number in value)
+        numbers = tuple(float(number) for number in np.atleast_1d(value))
+        if len(numbers) != count or not np.isfinite(numbers).all():
+            raise ValueError(f"{self.path.name}: expected {count} numbers as {name}, got {value}")
+        return numbers

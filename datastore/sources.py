@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,28 +65,26 @@ def find_sources(path: Path, progress: Callable[[], None] | None = None) -> tupl
         ValueError: If it is a file of an unknown kind.
     """
     path = Path(os.path.abspath(path))
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if path.is_file():
         return [_found_file(path)], []
     series, rejected = dicom.find_series(path, recursive=True, progress=progress)
     shared = [item.folder for item in series]
-    found = [
-        Found(
-            Source(item.folder, item.uid),
-            _series_name(path, item, alone=shared.count(item.folder) == 1),
-            item,
-        )
-        for item in series
-    ]
-    names: dict[Path, Path] = {}
-    for file in _image_files(path):
-        name = file.relative_to(path)
-        name = name.with_name(image_files.stem_of(file))
-        if name in names:  # scan.nrrd beside scan.nii.gz
-            name = name.with_name(file.name)
-        names[name] = file
-        found.append(Found(Source(file), name))
+    found: list[Found] = []
+    names: set[Path] = set()
+    for item in series:
+        name = _series_name(path, item, alone=shared.count(item.folder) == 1)
+        names.add(name)
+        found.append(Found(Source(item.folder, item.uid), name, item))
+    for root, files in dicom.walk(path, [], recursive=True):
+        for file in files:
+            if image_files.suffix_of(Path(file)):
+                name = (root / image_files.stem_of(Path(file))).relative_to(path)
+                if name in names:  # scan.nrrd beside scan.nii.gz, or a DICOM folder `scan`
+                    name = (root / file).relative_to(path)
+                names.add(name)
+                found.append(Found(Source(root / file), name))
     found.sort(key=lambda item: (str(item.source.path), item.source.series_uid or ""))
     return found, rejected
 
@@ -98,14 +96,6 @@ def _found_file(path: Path) -> Found:
         return Found(Source(path), name)
     series = dicom.series_of_file(path)
     return Found(Source(path, series.uid), Path(path.stem), series)
-
-
-def _image_files(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if image_files.suffix_of(Path(name)) and not name.startswith("."):
-                yield Path(root, name)
 
 
 def _series_name(top: Path, series: Series, *, alone: bool) -> Path:

@@ -5,16 +5,18 @@ An upload that is refused is kept beside the case's masks: nobody's work is thro
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from datastore.atomic import atomic_path
-from datastore.image_files import read_mask, suffix_of
+from datastore.image_files import DETACHED, read_mask, stored_shape, suffix_of
 from datastore.labels import check_sides, renumber
 from datastore.nrrd_files import read_segmentation
 from datastore.records import Case, Label, NewLabel
@@ -22,6 +24,7 @@ from datastore.registry import Registry
 from datastore.volume import Volume
 
 REFUSED_FOLDER = "refused"
+LARGEST_SEGMENTATION = 8  # layers of the image's size
 
 
 class RefusedMaskError(ValueError):
@@ -49,20 +52,41 @@ def submit_mask(
         RefusedMaskError: If the file is no mask of this image, or has unknown or swapped segments.
     """
     case = registry.case(case_id)
-    try:
+    with refused_uploads_kept(registry, case_id, upload):
         mask = _checked(case, upload, names)
-    except ValueError as error:
-        kept = _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)
-        reason = str(error).replace(f"{upload}: ", "")
-        raise RefusedMaskError(f"mask of case {case_id} refused: {reason} (kept as {kept.name})") from error
     return registry.add_label(case_id, mask, new)
 
 
+@contextmanager
+def refused_uploads_kept(registry: Registry, case_id: str, upload: Path) -> Iterator[None]:
+    """Whatever goes wrong with an upload in the block, a copy of it stays beside the case's masks.
+
+    Raises:
+        RefusedMaskError: In place of whatever was raised.
+    """
+    try:
+        yield
+    except RefusedMaskError:
+        raise
+    except Exception as error:
+        kept = _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        reason = " ".join(reason.replace(f"{upload}: ", "").replace(str(upload), "the file").split())
+        raise RefusedMaskError(f"mask of case {case_id} refused: {reason} (kept as {kept.name})") from error
+
+
 def _checked(case: Case, upload: Path, names: Sequence[str | None] | None) -> Volume:
+    if suffix_of(upload) in DETACHED:
+        raise ValueError(f"expected voxels in the file itself, got a header alone ({suffix_of(upload)})")
     image = Volume(np.broadcast_to(np.uint8(0), case.shape), case.geometry)
+    shape = stored_shape(upload)
     if suffix_of(upload) == ".seg.nrrd":
+        if math.prod(shape) > LARGEST_SEGMENTATION * math.prod(case.shape):
+            raise ValueError(f"segmentation {shape[::-1]} is larger than image {case.shape[::-1]}")
         mask, names = read_segmentation(upload, image)
     else:
+        if sorted(shape) != sorted(case.shape):  # before a voxel is read: a small file can claim a huge grid
+            raise ValueError(f"mask grid {shape[::-1]} does not match image {case.shape[::-1]}")
         mask = read_mask(upload)
     mask = mask.with_array(renumber(mask.array, names)).on_grid_of(image)
     check_sides(mask.to_lps().array)

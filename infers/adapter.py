@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import fastremap
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from datastore.image_files import WRITERS
 from datastore.labels import LUNGS
+from datastore.volume import Volume
 from infers.models import Model
 
 DEFAULT_EXTENSION = ".nrrd"
@@ -47,8 +49,23 @@ class LungInfer(InferTask):
         return model
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """What the client is told along with the mask; the mask itself comes from `LungApp.infer`."""
-        return None, {"label_names": dict(self.labels), "model": self.model().version}
+        """Not the way in: `LungApp.infer` runs the models.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("run models through the app's infer, which knows cases and stored masks")
+
+
+def result_params(mask: Volume, model: Model) -> dict[str, Any]:
+    """What a client is told along with a mask.
+
+    3D Slicer names the values that it finds in a mask in the order of these names, so a lung that is not there
+    must not be among them: a left lung alone would be shown, and come back, as the right one.
+    """
+    present = set(fastremap.unique(mask.array).tolist())
+    names = {structure.name: structure.value for structure in LUNGS if structure.value in present}
+    return {"label_names": names, "model": model.version}
 
 
 def result_extension(request: dict[str, Any]) -> str:

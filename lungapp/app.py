@@ -6,8 +6,9 @@ own server (`lungapp serve`, `server.py`).
 
 from __future__ import annotations
 
+import logging
+import re
 import secrets
-import shutil
 import tempfile
 from datetime import timedelta
 from functools import partial
@@ -21,10 +22,12 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.utils.sessions import Sessions
 
 from datastore.adapter import RegistryDatastore, spoken_as_http
-from datastore.image_files import read_ct, read_mask, write_mask
+from datastore.image_files import DETACHED, read_ct, read_mask, suffix_of, write_mask
 from datastore.labels import LUNG_NAMES
 from datastore.registry import CASE_ID
-from infers.adapter import LungInfer, result_extension
+from datastore.served_images import CaseImageError
+from datastore.volume import Volume
+from infers.adapter import LungInfer, result_extension, result_params
 from infers.models import THRESHOLD, Model, load_model
 from infers.segment import segment
 from infers.served_model import ServedModel
@@ -32,7 +35,9 @@ from lungapp import __version__
 from lungapp.preliminary import PreliminaryMasks
 from lungapp.project import open_project
 from strategies import random
-from strategies.adapter import LeasingStrategy
+from strategies.adapter import LeasingStrategy, holder_of
+
+logger = logging.getLogger(__name__)
 
 
 class LungApp(MONAILabelApp):
@@ -48,7 +53,7 @@ class LungApp(MONAILabelApp):
         self.project = open_project(Path(studies))  # the base class calls the init_* hooks below
         self.registry = self.project.registry()
         self.images = self.project.images()
-        self.masks = PreliminaryMasks(self.registry)
+        self.masks = PreliminaryMasks(self.registry, self.images)
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -103,17 +108,15 @@ class LungApp(MONAILabelApp):
         model = self.model_named(str(request.get("model")))
         extension = result_extension(request)
         image = str(request.get("image") or "")
-        target = self._temporary_folder() / f"{secrets.token_hex(8)}{extension}"
         if CASE_ID.fullmatch(image):
-            stored = self.masks.get(self.registry.case(image), model).path
-            if extension == ".nii.gz":
-                shutil.copyfile(stored, target)
-            else:
-                write_mask(read_mask(stored), target)
+            case = self.registry.case(image)
+            stored = read_mask(self.masks.get(case, model).path)
+            mask = Volume(stored.array, case.geometry)  # which still has the words of the image's own file
         else:
-            write_mask(segment(read_ct(self._uploaded(image)), model), target)
-        task = self._infers[str(request.get("model"))]
-        _, params = task(request)
+            mask = segment(self._read_upload(image), model)
+        target = self._temporary_folder() / f"{secrets.token_hex(8)}{extension}"
+        write_mask(mask, target)
+        params = result_params(mask, model)
         return {"label": str(target), "tag": "original", "file": str(target), "params": params}
 
     @spoken_as_http
@@ -123,11 +126,21 @@ class LungApp(MONAILabelApp):
         if strategy not in self._strategies:
             known = ", ".join(self._strategies)
             raise HTTPException(status_code=404, detail=f"no strategy {strategy[:80]!r}: expected one of {known}")
-        sample = self._strategies[strategy](request, self.datastore())
-        if not sample:
-            return {}
-        # No path: the client would open it as it is, and a DICOM folder is no file.
-        return {**sample, "path": "", **self.datastore().get_image_info(sample["id"])}
+        passed_over: list[str] = []
+        while True:
+            sample = self._strategies[strategy]({**request, "passed_over": passed_over}, self.datastore())
+            if not sample:
+                return {}
+            case = self.registry.case(sample["id"])
+            try:
+                info = self.datastore().image_info(case)
+            except CaseImageError as error:
+                logger.warning("%s: it is passed over", error)
+                self.registry.release(case.id, holder_of(request))
+                passed_over.append(case.id)
+                continue
+            # No path: the client would open it as it is, and a DICOM folder is no file.
+            return {**sample, "path": "", **info}
 
     def model_named(self, name: str) -> Model:
         """The model of an infer task.
@@ -150,11 +163,17 @@ class LungApp(MONAILabelApp):
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _uploaded(self, image: str) -> Path:
-        """The path of an uploaded image; any other path on this machine is refused."""
+    def _read_upload(self, image: str) -> Volume:
+        """The image that a client sent; any path but that of an upload is refused."""
         path = Path(image)
-        places = (self.project.cache.resolve(), Path(tempfile.gettempdir()).resolve())
-        inside = any(place in path.resolve().parents for place in places)
-        if not image or not path.is_absolute() or not inside or not path.exists():
+        cache = self.project.cache.resolve()
+        ours = any(folder in path.resolve().parents for folder in (cache / "uploads", cache / "sessions"))
+        # the stock server keeps an upload under a name that `tempfile` makes
+        stock = path.parent == Path(tempfile.gettempdir()) and re.fullmatch(r"tmp[a-z0-9_]{8}[.\w]*", path.name)
+        if not path.is_absolute() or not (ours or stock) or not path.exists() or suffix_of(path) in DETACHED:
             raise ValueError(f"bad image id {image[:80]!r}: expected digits such as '0042'")
-        return path
+        try:
+            return read_ct(path)
+        except ValueError as error:
+            reason = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
+            raise ValueError(f"the uploaded image cannot be read: {reason}") from error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from datastore.records import Status
 from datastore.registry import Registry
+from datastore.served_images import ServedImages
 from infers.models import Model
 from lungapp.preliminary import PreliminaryMasks
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -19,15 +23,16 @@ class BootstrapReport:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def bootstrap(registry: Registry, model: Model, step: Callable[..., None]) -> BootstrapReport:
+def bootstrap(registry: Registry, images: ServedImages, model: Model, step: Callable[..., None]) -> BootstrapReport:
     """Segment every case without a submitted mask that has none of this model yet.
 
     Args:
         registry: Of the project.
+        images: Of the project.
         model: Makes the masks.
         step: Called after each case, with `total` cases to do.
     """
-    masks = PreliminaryMasks(registry)
+    masks = PreliminaryMasks(registry, images)
     report = BootstrapReport()
     cases = [case for case in registry.cases() if case.status is not Status.SUBMITTED]
     for case in cases:
@@ -35,7 +40,8 @@ def bootstrap(registry: Registry, model: Model, step: Callable[..., None]) -> Bo
             try:
                 masks.get(case, model)
                 report.made.append(case.id)
-            except (ValueError, OSError) as error:
+            except Exception as error:  # one case that fails does not stop the others
+                logger.info("case %s", case.id, exc_info=True)
                 report.failed[case.id] = " ".join(str(error).split())
         step(total=len(cases))
     return report

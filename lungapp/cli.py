@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lungapp import __version__
 from lungapp.project import PROJECT_VARIABLE, SETTINGS_FILE, init_project, open_project
@@ -62,13 +64,22 @@ def main(verbose: bool) -> None:
 
     Begin with `lungapp demo`, or with `lungapp init DIR`.
     """
+    if not verbose:
+        warnings.simplefilter("ignore")  # of libraries, on odd files; ours are errors and say so
+        logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
 
 
+def _named_folder(_context: click.Context, _parameter: click.Parameter, value: str) -> Path:
+    if not value:  # an unset shell variable, not this folder
+        raise click.BadParameter("is empty")
+    return Path(value)
+
+
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", callback=_named_folder)
 @click.option("--name", default="", help="What clients and pages call the project  [default: the folder's name]")
 def init(folder: Path, name: str) -> None:
     """Make a project in FOLDER.
@@ -171,7 +182,7 @@ def bootstrap(model_name: str, device: str, project_folder: Path, as_json: bool)
     project = open_project(project_folder)
     model = load_model(model_name, device)
     with progress_bar("segmenting", "cases") as step:
-        report = bootstrap_cases(project.registry(), model, step)
+        report = bootstrap_cases(project.registry(), project.images(), model, step)
     if as_json:
         click.echo(json.dumps({"made": report.made, "failed": report.failed}, indent=2))
     else:
@@ -231,7 +242,7 @@ def segment(
     if as_json:
         click.echo(json.dumps([result.to_dict() for result in results], indent=2))
     failed = any(result.error for result in results) or any(item.damaged for item in rejected)
-    if failed or not results:
+    if failed or not any(result.target for result in results):
         raise SystemExit(1)
 
 
@@ -276,7 +287,8 @@ def doctor(project_folder: Path, as_json: bool) -> None:
     """
     from lungapp.doctor import examine
 
-    findings = list(examine(project_folder))
+    asked_for = click.get_current_context().get_parameter_source("project_folder") is not ParameterSource.DEFAULT
+    findings = list(examine(project_folder, project_expected=asked_for))
     if as_json:
         click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
+import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable
@@ -34,6 +36,7 @@ def run_demo(
     """
     from lungapp.serving import serve
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes, whoever stops it
     place = folder or Path(tempfile.mkdtemp(prefix="lungapp-demo-"))
     try:
         project = make_demo_project(place, case_count, say)
@@ -61,7 +64,7 @@ def make_demo_project(folder: Path, case_count: int, say: Callable[[str], object
 
     project = init_project(folder, "demo")
     scans = project.folder / "scans"
-    scans.mkdir()
+    scans.mkdir(exist_ok=True)
     say(f"Making {case_count} synthetic chest CT scans ...")
     for number in range(1, case_count + 1):
         phantom = chest_phantom(
@@ -72,7 +75,7 @@ def make_demo_project(folder: Path, case_count: int, say: Callable[[str], object
     try:
         ingest(registry, [scans], lambda: None)
         say("Making preliminary masks by thresholding ...")
-        bootstrap(registry, load_model("threshold"), lambda **_: None)
+        bootstrap(registry, project.images(), load_model("threshold"), lambda **_: None)
     finally:
         registry.close()
     return project

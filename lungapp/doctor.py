@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datastore.database import RegistryError
+from datastore.served_images import CaseImageError
 from lungapp.project import SETTINGS_FILE, Project, open_project
 
 PACKAGES = ("torch", "monai", "monailabel", "nibabel", "SimpleITK", "pydicom", "SQLAlchemy", "alembic", "fastapi")
@@ -36,11 +37,16 @@ class Finding:
         return asdict(self)
 
 
-def examine(folder: Path) -> Iterator[Finding]:
-    """Look at the installation, and at the project in a folder if there is one."""
+def examine(folder: Path, *, project_expected: bool) -> Iterator[Finding]:
+    """Look at the installation, and at the project in a folder.
+
+    Args:
+        folder: Where to look.
+        project_expected: Whether it is wrong if there is none.
+    """
     yield from _installation()
     if not (folder / SETTINGS_FILE).is_file():
-        yield Finding(True, f"{os.path.abspath(folder)}: no project here; `-p DIR` looks at one")
+        yield Finding(not project_expected, f"{os.path.abspath(folder)}: no project here; `-p DIR` looks at one")
         return
     try:
         project = open_project(folder)
@@ -80,9 +86,12 @@ def _project(project: Project) -> Iterator[Finding]:
         cases = registry.cases()
         counts = registry.counts()
         yield Finding(True, f"registry opens: {counts.total} cases, {counts.completed} submitted")
-        gone = [case for case in cases if not case.source.path.exists()]
-        for case in gone:
-            yield Finding(False, f"case {case.id}: its image is gone: {case.source.path}")
+        images = project.images()
+        for case in cases:
+            try:
+                images.look_at(case)
+            except CaseImageError as error:
+                yield Finding(False, f"{error}: {case.source.path}")
         wrong = list(registry.check())
         for sentence in wrong:
             yield Finding(False, sentence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from datastore.records import Case
 from datastore.registry import Registry
 from datastore.sources import find_sources
 from lungapp.listing import case_dict
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -62,8 +65,9 @@ def ingest(registry: Registry, paths: Sequence[Path], step: Callable[[], None]) 
                 case, is_new = registry.add_case(source.new_case())
             except NotHounsfieldError as error:
                 (report.skipped if path.is_dir() else report.failed).append(str(error))
-            except (ValueError, OSError) as error:
-                report.failed.append(str(error))
+            except Exception as error:  # one series that fails does not stop the others
+                logger.info("%s", source, exc_info=True)
+                report.failed.append(" ".join(str(error).split()) or type(error).__name__)
             else:
                 report.known += not is_new
                 if is_new:

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from datastore.atomic import write_bytes
-from datastore.image_files import read_ct, read_mask
+from datastore.image_files import read_mask
 from datastore.records import Status
 from lungapp import __version__
 from lungapp.app import LungApp
@@ -49,10 +49,10 @@ def pages_router(app: LungApp) -> APIRouter:
     @router.get("/cases/{case_id}/preview.png")
     def picture(case_id: str) -> FileResponse:
         case = app.datastore().case(case_id)
-        label = app.registry.latest_label(case.id)
+        label = app.registry.best_label(case.id)
         path = app.project.cache / "previews" / f"{label.id if label else case.id}.png"
         if not path.exists():
-            image = read_ct(case.source.path, case.source.series_uid)
+            image = app.images.read(case)
             mask = None if label is None else read_mask(label.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, preview(image, mask), overwrite=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 
-from datastore.image_files import read_ct
 from datastore.records import Case, Kind, Label, NewLabel
 from datastore.registry import Registry
+from datastore.served_images import ServedImages
 from infers.models import Model
 from infers.segment import segment
 
@@ -17,16 +17,16 @@ MODEL_AUTHOR = "lungapp"
 class PreliminaryMasks:
     """Preliminary masks of one project; two who ask for the same one at once wait for one computation."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, images: ServedImages) -> None:
         self._registry = registry
+        self._images = images
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def get(self, case: Case, model: Model) -> Label:
         """The model's mask of a case: the stored one, else a new one that is stored.
 
         Raises:
-            ValueError: If the image cannot be read.
-            FileNotFoundError: If it is gone.
+            CaseImageError: If the image cannot be had.
         """
         stored = self._stored(case, model)
         if stored is not None:
@@ -35,7 +35,7 @@ class PreliminaryMasks:
             stored = self._stored(case, model)
             if stored is not None:
                 return stored
-            mask = segment(read_ct(case.source.path, case.source.series_uid), model)
+            mask = segment(self._images.read(case), model)
             new = NewLabel(Kind.PRELIMINARY, author=MODEL_AUTHOR, tool="lungapp", model=model.version)
             return self._registry.add_label(case.id, mask, new)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datastore.atomic import write_bytes
+from datastore.database import DatabaseUrl, sqlite_url
 from datastore.registry import Registry
 from datastore.served_images import ServedImages
 from lungapp.settings import Settings, load_settings, template
@@ -44,9 +45,9 @@ class Project:
         return self.folder / "cache"
 
     @property
-    def database_url(self) -> str:
+    def database_url(self) -> DatabaseUrl:
         """SQLAlchemy URL of the registry."""
-        return self.settings.database.url or f"sqlite:///{self.folder / 'registry.sqlite'}"
+        return self.settings.database.url or sqlite_url(self.folder / "registry.sqlite")
 
     def registry(self) -> Registry:
         """The project's registry, opened.
@@ -75,11 +76,9 @@ def init_project(folder: Path, name: str = "") -> Project:
         raise NotADirectoryError(f"{folder}: expected a folder, got a file")
     for part in FOLDERS:
         (folder / part).mkdir(parents=True, exist_ok=True)
-    content = template(project__name=name or folder.name)
-    write_bytes(folder / SETTINGS_FILE, content.encode())
-    project = open_project(folder)
-    project.registry().close()
-    return project
+    Project(folder, Settings()).registry().close()
+    write_bytes(folder / SETTINGS_FILE, template(project__name=name or folder.name).encode())
+    return open_project(folder)
 
 
 def open_project(folder: Path) -> Project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from datastore.labels import LUNGS
 from datastore.sources import Found, find_sources
 from infers.models import Model
 from infers.segment import segment
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,19 +125,21 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str) -> tuple[list[Job], lis
 
 def segment_all(jobs: Sequence[Job], model: Model, *, overwrite: bool = False) -> Iterator[Result]:
     """Segment each scan in turn; one that fails does not stop the others."""
+    scans = {os.path.realpath(job.found.source.path) for job in jobs}
     for job in jobs:
         start = time.perf_counter()
         source = str(job.found)
         try:
             if job.target.exists() and not overwrite:
                 raise FileExistsError(f"{job.target}: exists already; --overwrite replaces it")
-            if os.path.abspath(job.target) == str(job.found.source.path):
+            if os.path.realpath(job.target) in scans or _same_file(job.target, job.found.source.path):
                 raise ValueError(f"{job.target}: the mask would replace the scan")
             mask = segment(job.found.read(), model)
             job.target.parent.mkdir(parents=True, exist_ok=True)
             write_mask(mask, job.target, overwrite=overwrite)
-        except (ValueError, OSError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # one scan that fails does not stop the others
+            logger.info("%s", source, exc_info=True)
+            reason = " ".join(str(error).split()) or type(error).__name__
             passed_over = job.searched and isinstance(error, NotHounsfieldError)
             seconds = time.perf_counter() - start
             if passed_over:
@@ -145,6 +150,10 @@ def segment_all(jobs: Sequence[Job], model: Model, *, overwrite: bool = False) -
         counts = np.bincount(mask.array.ravel(), minlength=len(LUNGS) + 1)
         volumes_ml = {item.name: round(float(counts[item.value]) * mask.geometry.voxel_ml, 2) for item in LUNGS}
         yield Result(source, model.version, time.perf_counter() - start, job.target, volumes_ml)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and os.path.samefile(one, other)
 
 
 def _names(scans: Sequence[Found]) -> list[Path]:

@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from datastore.database import RegistryError
 from datastore.registry import UnknownCaseError
+from datastore.served_images import CaseImageError
 from lungapp import __version__
 from lungapp.app import LungApp
 from lungapp.pages import pages_router
@@ -42,7 +43,7 @@ def create_app(app: LungApp) -> FastAPI:
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     for error, status in (
         (UnknownCaseError, 404),
-        (FileNotFoundError, 404),
+        (CaseImageError, 404),
         (ValueError, 400),
         (RegistryError, 503),
         (OSError, 507),

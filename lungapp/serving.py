@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lungapp.project import Project
@@ -57,4 +58,5 @@ def serve(
             server.should_exit = True
 
     threading.Thread(target=announce, daemon=True).start()
-    server.run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # Ctrl+C is how one stops it
+        server.run(sockets=[listener])

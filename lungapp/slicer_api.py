@@ -13,7 +13,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
 
 from datastore.image_files import suffix_of
+from datastore.submission import refused_uploads_kept
 from lungapp.app import LungApp
 
 INFER_FIELDS = ("result_extension", "result_dtype", "client_id")
@@ -54,7 +55,7 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
         answers: dict[str, Callable[[], Any]] = {
             "stats": datastore.status,
             "all": datastore.json,
-            "train": datastore.datalist,
+            "train": datastore.finished,
         }
         if output not in answers:
             raise ValueError(f"output {output[:40]!r}: expected one of {', '.join(answers)}")
@@ -91,10 +92,11 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
         params: Annotated[str, Form()] = "{}",
         tag: str = "final",
     ) -> dict[str, Any]:
-        fields = _json_object(params)
-        datastore.case(image)
+        case = datastore.case(image)
         with _received(uploads, label) as path:
-            label_id = datastore.save_label(image, str(path), tag, fields)
+            with refused_uploads_kept(app.registry, case.id, path):
+                fields = _json_object(params)
+            label_id = datastore.save_label(case.id, str(path), tag, fields)
         app.on_save_label(image, label_id)
         return {"image": image, "label": label_id}
 
@@ -127,7 +129,7 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
         request = {name: fields[name] for name in INFER_FIELDS if name in fields}
 
         def run() -> Response:
-            with _received(uploads, file) as upload:
+            with nullcontext() if file is None else _received(uploads, file) as upload:
                 if session_id:
                     request["image"] = _session(app, session_id).image
                 elif upload is not None:
@@ -189,7 +191,7 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
 def _json_object(params: str) -> dict[str, Any]:
     try:
         fields = json.loads(params or "{}")
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"params: expected a JSON object: {error}") from error
     if fields is None:
         return {}
@@ -199,11 +201,8 @@ def _json_object(params: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _received(folder: Path, upload: UploadFile | None) -> Iterator[Path | None]:
+def _received(folder: Path, upload: UploadFile) -> Iterator[Path]:
     """An uploaded file on disk, under a name of ours, until the block ends."""
-    if upload is None:
-        yield None
-        return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{secrets.token_hex(8)}{_suffix(upload)}"
     try:

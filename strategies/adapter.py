@@ -14,6 +14,11 @@ from datastore.registry import Registry
 ANONYMOUS = "anonymous"
 
 
+def holder_of(request: dict[str, Any]) -> str:
+    """Who asks: the client's own word, until there are users."""
+    return str(request.get("client_id") or ANONYMOUS)[:200]
+
+
 class LeasingStrategy(Strategy):
     """Offers a case to an annotator and holds it for them.
 
@@ -37,8 +42,12 @@ class LeasingStrategy(Strategy):
         self._lease = lease
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """`{"id": case}`, or `{}` if no case is left for this `client_id`."""
-        holder = str(request.get("client_id") or ANONYMOUS)[:200]
-        ranked = self._rank(self._registry.open_cases(holder))
+        """`{"id": case}`, or `{}` if no case is left for this `client_id`.
+
+        Cases in `passed_over` are left out.
+        """
+        holder = holder_of(request)
+        passed_over = set(request.get("passed_over", ()))
+        ranked = self._rank([case_id for case_id in self._registry.open_cases(holder) if case_id not in passed_over])
         lease = self._registry.lease_first(ranked, holder, self._lease)
         return {} if lease is None else {"id": lease.case_id}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def test_a_copy_of_a_slice_under_another_name_changes_nothing(tmp_path: Path, hu
     np.testing.assert_array_equal(read_folder(tmp_path).array, hu)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -84,6 +86,16 @@ def test_a_copy_of_a_slice_under_another_name_changes_nothing(tmp_path: Path, hu
         ({"Modality": "MR"}, "modality MR, expected CT"),
         ({"Modality": "DX"}, "modality DX, expected CT"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"PixelSpacing": "0.7"}, "expected 2 numbers as PixelSpacing"),
+        ({"PixelSpacing": ["0", "0.7"]}, "spacing must be above 0"),
+        ({"RescaleSlope": ["1", "2"]}, "damaged DICOM"),
+        ({"RescaleSlope": "0"}, "give no Hounsfield units"),
+        ({"RescaleSlope": "-1"}, "give no Hounsfield units"),
+        ({"Rows": 0}, "expected pixels, got 0 rows"),
+        ({"Columns": None}, "damaged DICOM"),
+        ({"PixelData": None}, "has no pixel data"),
+        ({"ImagePositionPatient": ["nan", "0", "0"]}, "expected 3 numbers"),
+        ({"SOPInstanceUID": "1.2.3"}, "have one SOP Instance UID but differ"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "3 samples per pixel"),
     ],
 )
@@ -96,6 +108,38 @@ def test_what_is_no_whole_ct_volume_is_refused_with_the_reason(
         read_ct(folder)
     assert "series" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_odd_series_does_not_hide_the_others(tmp_path: Path, hu: np.ndarray) -> None:
+    write_series(tmp_path / "good", hu)
+    write_series(tmp_path / "odd", hu, PixelSpacing="0.7")
+    write_series(tmp_path / "good", hu, prefix="hole", skip=(2,))
+    (tmp_path / "good" / "loop.dcm").symlink_to("loop.dcm")
+    os.mkfifo(tmp_path / "odd" / "pipe.dcm")
+    series, rejected = find_series(tmp_path, recursive=True)
+    assert [item.shape for item in series] == [(9, 10, 12)]
+    reasons = sorted(item.reason for item in rejected)
+    assert [reason.split()[0] for reason in reasons] == ["1", "not", "not", "slice-000.dcm:"]
+    assert "slice missing between hole" in reasons[0]
+    assert "expected 2 numbers as PixelSpacing" in reasons[3]
+    (tmp_path / "good" / "loop.dcm").unlink()
+    np.testing.assert_array_equal(read_folder(tmp_path / "good", series[0].uid).array, hu)
+
+
+def test_a_slice_that_cannot_be_opened_is_not_left_out_in_silence(
+    tmp_path: Path, hu: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = write_series(tmp_path, hu)[0]
+    real_open = open
+
+    def refusing(path: object, *rest: object, **more: object) -> object:  # root reads whatever the mode says
+        if str(path) == str(locked):
+            raise PermissionError(13, "Permission denied", str(locked))
+        return real_open(path, *rest, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", refusing)
+    with pytest.raises(ValueError, match=f"{locked.name}: cannot be read: Permission denied"):
+        read_folder(tmp_path)
 
 
 def test_slices_of_different_size_are_refused(tmp_path: Path, hu: np.ndarray) -> None:

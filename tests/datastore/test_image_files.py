@@ -12,9 +12,9 @@ import pytest
 import SimpleITK as sitk
 
 from datastore.geometry import Geometry
-from datastore.image_files import NotHounsfieldError, read_ct, read_mask, write_mask
+from datastore.image_files import NotHounsfieldError, read_ct, read_mask, stored_shape, write_mask
 from datastore.labels import LUNGS
-from datastore.nifti import GRID_FIELDS
+from datastore.nifti import GRID_FIELDS, has_two_grids
 from datastore.nrrd_files import read_segmentation
 from datastore.volume import Volume
 
@@ -68,7 +68,7 @@ def test_a_mask_in_any_format_lies_where_its_image_lies(tmp_path: Path, source: 
 
 @pytest.mark.parametrize("axes", ["RAS", "LAS", "LPS", "SPR", "AIL"])
 def test_nifti_of_any_orientation_is_read_where_nibabel_says(tmp_path: Path, axes: str) -> None:
-    array = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4) - 10
+    array = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4) - 30
     ornt = nib.orientations.axcodes2ornt(axes)
     affine = nib.orientations.inv_ornt_aff(ornt, (2, 3, 4)) @ np.diag([1.5, 2.0, 2.5, 1.0])
     path = tmp_path / "scan.nii.gz"
@@ -90,13 +90,13 @@ def test_scaled_nifti_gives_hounsfield_units(tmp_path: Path) -> None:
 
 def test_a_fourth_axis_of_length_one_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "scan.nii.gz"
-    nib.save(nib.Nifti1Image(np.full((2, 3, 4, 1), -5, np.int16), np.eye(4)), path)
+    nib.save(nib.Nifti1Image(np.full((2, 3, 4, 1), -50, np.int16), np.eye(4)), path)
     assert read_ct(path).array.shape == (4, 3, 2)
 
 
 def test_ras_nrrd_is_read_where_itk_says(tmp_path: Path) -> None:
     path = tmp_path / "scan.nrrd"
-    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4) - 5
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4) - 50
     header = {
         "space": "right-anterior-superior",
         "space directions": np.diag([1.0, 2.0, 3.0]),
@@ -249,6 +249,91 @@ def test_what_is_no_ct_is_told_apart_from_what_is_broken(tmp_path: Path) -> None
     with pytest.raises(ValueError) as caught:
         read_ct(bad_file("truncated", tmp_path))
     assert not isinstance(caught.value, NotHounsfieldError)
+
+
+def test_a_flipped_bit_in_a_compressed_file_is_noticed(tmp_path: Path) -> None:
+    for name, write in (
+        ("scan.nii.gz", lambda path: nib.save(nib.Nifti1Image(noise((20, 20, 20)), np.eye(4)), path)),
+        ("scan.nrrd", lambda path: sitk.WriteImage(itk_image(noise((20, 20, 20))), str(path), True)),
+    ):
+        path = tmp_path / name
+        write(path)
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1  # in gzip's own checksum: the voxels still decompress
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=name):
+            read_ct(path)
+
+
+def test_a_header_leads_to_no_other_file(tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere" / "secret.raw"
+    secret.parent.mkdir()
+    secret.write_bytes(noise((4, 4, 4)).tobytes())
+    (tmp_path / "beside.raw").write_bytes(noise((4, 4, 4)).tobytes())
+    meta = "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = {}\n"
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 4 4 4\nencoding: raw\nendian: little\ndata file: {}\n"
+    for suffix, text in ((".mhd", meta), (".mha", meta), (".nhdr", header), (".nrrd", header)):
+        path = tmp_path / f"scan{suffix}"
+        for name in (str(secret), "elsewhere/secret.raw", "../x", "%s%s%s%n 1 3 1", "LIST", "missing.raw"):
+            path.write_text(text.format(name))
+            with pytest.raises(ValueError, match=f"scan{suffix}"):
+                read_ct(path)
+        path.write_text(text.format("beside.raw"))
+        if suffix in (".mhd", ".nhdr"):
+            np.testing.assert_array_equal(read_ct(path).array, noise((4, 4, 4)))
+        else:
+            with pytest.raises(ValueError, match="expected voxels in the file itself"):
+                read_ct(path)
+
+
+def test_nifti_without_an_orientation_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(noise((4, 4, 4)), None), path)
+    with pytest.raises(ValueError, match="no orientation .* right and left cannot be told"):
+        read_ct(path)
+
+
+def test_nifti_with_two_orientations_is_refused_and_with_two_places_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    image = nib.Nifti1Image(noise((4, 4, 4)), np.eye(4))
+    image.set_sform(np.diag([1.0, 1.0, 1.0, 1.0]), code=1)
+    image.set_qform(np.diag([-1.0, 1.0, 1.0, 1.0]), code=1)
+    nib.save(image, path)
+    with pytest.raises(ValueError, match="different orientations"):
+        read_ct(path)
+    moved = np.eye(4)
+    moved[0, 3] = 30.0
+    image.set_qform(moved, code=1)
+    nib.save(image, path)
+    assert has_two_grids(path)
+    image.set_qform(np.eye(4), code=1)
+    nib.save(image, path)
+    assert not has_two_grids(path)
+
+
+def test_nifti_2_comes_back_as_nifti_2(tmp_path: Path) -> None:
+    affine = np.diag([0.7, 0.8, 1 / 3, 1.0])
+    nib.save(nib.Nifti2Image(noise((4, 5, 6)), affine), tmp_path / "scan.nii")
+    scan = read_ct(tmp_path / "scan.nii")
+    write_mask(scan.with_array((scan.array > 0).astype(np.uint8)), tmp_path / "mask.nii")
+    mask = nib.load(tmp_path / "mask.nii")
+    assert isinstance(mask, nib.Nifti2Image)
+    np.testing.assert_array_equal(mask.affine, nib.load(tmp_path / "scan.nii").affine)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e6])
+def test_numbers_on_another_scale_are_no_hounsfield_units(tmp_path: Path, scale: float) -> None:
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image((noise((8, 8, 8)) * scale).astype(np.float32), np.eye(4)), path)
+    with pytest.raises(NotHounsfieldError, match="not in Hounsfield units"):
+        read_ct(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_the_shape_is_known_from_the_header_alone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"scan{suffix}"
+    sitk.WriteImage(itk_image(noise((4, 5, 6))), str(path))
+    assert stored_shape(path) == read_ct(path).array.shape == (4, 5, 6)
 
 
 @pytest.mark.parametrize("value", [-1.0, 256.0, 0.5])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -82,6 +83,41 @@ def test_a_series_is_one_case_however_often_it_is_added(registry: Registry) -> N
     assert registry.add_case(new_case("elsewhere"))[1]
     assert not registry.add_case(new_case("elsewhere"))[1]
     assert [case.id for case in registry.cases()] == ["0001", "0002"]
+
+
+def test_a_series_that_grew_is_registered_anew_until_somebody_worked_on_it(registry: Registry) -> None:
+    first = new_case("a", "1.2.3")
+    registry.add_case(first)
+    grown = replace(first, shape=(4, 4, 5))
+    case, is_new = registry.add_case(grown)
+    assert not is_new
+    assert (case.id, case.shape) == ("0001", (4, 4, 5))
+    registry.add_label("0001", Volume(np.zeros((4, 4, 5), np.uint8), case.geometry), label(Kind.PRELIMINARY))
+    for other in (first, replace(grown, geometry=Geometry((0.7, 0.8, 2.5), (0.0, 0.0, 10.0)))):
+        with pytest.raises(ValueError, match="is case 0001 already"):
+            registry.add_case(other)
+    assert registry.case("0001").shape == (4, 4, 5)
+
+
+def test_a_submitted_mask_stays_the_best_whatever_a_model_says_later(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    assert registry.best_label("0001") is None
+    first = registry.add_label("0001", mask(1), label(Kind.PRELIMINARY))
+    assert registry.best_label("0001") == first
+    submitted = registry.add_label("0001", mask(2), label())
+    later = registry.add_label("0001", mask(1), label(Kind.PRELIMINARY))
+    assert registry.best_label("0001") == submitted
+    assert later.parent is None
+    assert registry.add_label("0001", mask(2), label()).parent == submitted.id
+
+
+def test_a_released_case_is_free_again(registry: Registry) -> None:
+    registry.add_case(new_case("a"))
+    assert next_case(registry, "ann") == "0001"
+    registry.release("0001", "bob")
+    assert registry.case("0001").leased_by == "ann"
+    registry.release("0001", "ann")
+    assert next_case(registry, "bob") == "0001"
 
 
 def test_every_label_is_a_version_and_none_changes_the_ones_before(registry: Registry) -> None:

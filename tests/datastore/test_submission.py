@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -62,3 +64,29 @@ def test_a_refused_mask_is_kept_word_for_word(registry: Registry, phantom: Phant
 def test_a_mask_for_no_case_is_refused(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(UnknownCaseError):
         submit_mask(registry, "0002", tmp_path / "mask.nii.gz", None, SUBMITTED)
+
+
+@pytest.mark.parametrize("name", ["mask.seg.nrrd", "mask.mhd", "mask.nhdr", "mask.nii", "mask.xyz"])
+@pytest.mark.parametrize("content", [b"", b"NRRD0004\n", b"\x5c\x01\x00\x00" + b"\xff" * 600])
+def test_whatever_an_upload_holds_it_is_kept_and_refused_in_one_line(
+    registry: Registry, tmp_path: Path, name: str, content: bytes
+) -> None:
+    upload = tmp_path / name
+    upload.write_bytes(content)
+    with pytest.raises(RefusedMaskError) as caught:
+        submit_mask(registry, "0001", upload, None, SUBMITTED)
+    assert str(tmp_path) not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (kept,) = (registry.labels_folder / "0001" / "refused").iterdir()
+    assert kept.read_bytes() == content
+
+
+def test_a_huge_grid_is_refused_before_its_voxels_are_read(registry: Registry, tmp_path: Path) -> None:
+    upload = tmp_path / "mask.nii.gz"
+    header = nib.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    header.set_data_dtype(np.uint8)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    upload.write_bytes(gzip.compress(header.binaryblock + bytes(4)))
+    with pytest.raises(RefusedMaskError, match=r"mask grid \(30000, 30000, 30000\) does not match image"):
+        submit_mask(registry, "0001", upload, None, SUBMITTED)

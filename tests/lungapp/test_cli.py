@@ -190,18 +190,76 @@ def test_the_scan_itself_is_never_overwritten(tmp_path: Path, scan: Path) -> Non
     assert scan.read_bytes() == before
 
 
+def test_a_scan_is_recognised_behind_links(tmp_path: Path, scan: Path) -> None:
+    before = scan.read_bytes()
+    folder, link = tmp_path / "real", tmp_path / "link"
+    folder.mkdir()
+    scan.rename(folder / "scan.nii.gz")
+    link.symlink_to(folder)
+    (tmp_path / "hard.nii.gz").hardlink_to(folder / "scan.nii.gz")
+    for source, target in ((link, folder), (link / "scan.nii.gz", folder / "scan.nii.gz")):
+        assert_refused(run("segment", source, "-o", target, "--overwrite"), "would replace the scan")
+    assert_refused(
+        run("segment", folder / "scan.nii.gz", "-o", tmp_path / "hard.nii.gz", "--overwrite"), "would replace the scan"
+    )
+    assert (folder / "scan.nii.gz").read_bytes() == before
+
+
+def test_a_series_and_a_file_of_one_name_both_get_their_mask(tmp_path: Path, phantom: Phantom) -> None:
+    write_series(tmp_path / "in" / "pat1", np.clip(phantom.image.array, -1024, 3000), spacing_mm=(5.0, 3.0, 3.0))
+    write_nifti(phantom.image, tmp_path / "in" / "pat1.nii.gz")
+    result = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pat1.nii.gz", "pat1.nii.gz.nii.gz"]
+
+
+def test_nothing_segmented_is_a_failure(tmp_path: Path, phantom: Phantom) -> None:
+    (tmp_path / "in").mkdir()
+    write_mask(phantom.lungs, tmp_path / "in" / "mask.nii.gz")
+    assert_refused(run("segment", tmp_path / "in", "-o", tmp_path / "out"), "skipped")
+
+
+@pytest.mark.parametrize("name", ["q?x=1&mode=memory", "pct%41x", "a b#c", "ünï", "new\nline"])
+def test_a_project_may_have_any_name(tmp_path: Path, name: str, scan: Path) -> None:
+    folder = tmp_path / name
+    assert run("init", folder).exit_code == 0
+    assert (folder / "registry.sqlite").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "scan.nii.gz"])
+    assert run("ingest", scan, "-p", folder).exit_code == 0
+
+
+def test_a_folder_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("init", "").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_that_could_not_be_made_can_be_made_later(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "registry.sqlite").write_text("nonsense " * 500)
+    assert_refused(run("init", folder), "file is not a database")
+    (folder / "registry.sqlite").unlink()
+    assert run("init", folder).exit_code == 0
+
+
+def test_doctor_misses_a_project_that_was_named(tmp_path: Path) -> None:
+    assert_refused(run("doctor", "-p", tmp_path / "nowhere"), "no project here")
+
+
 def test_segment_refuses_what_it_cannot_do(tmp_path: Path, scan: Path) -> None:
     other = tmp_path / "other.nii.gz"
     other.write_bytes(scan.read_bytes())
     assert_refused(run("segment", scan, other, "-o", tmp_path / "one.nii.gz"), "is one file, but there are 2 scans")
     assert_refused(run("segment", scan, "-o", tmp_path / "x.nii.gz", "--model", "nowhere.pth"), "no such weights")
     assert_refused(run("segment", scan, "-o", tmp_path / "x.mhd"), "unknown mask format")
+    assert_refused(run("segment", scan, "-o", tmp_path / "x.nii.gz", "--model", scan), "cannot be read as a state dict")
 
 
 def test_no_lung_is_an_answer(tmp_path: Path) -> None:
     water = tmp_path / "water.nii.gz"
     array = np.full((40, 40, 20), 20, np.int16)
-    array[0, 0, 0] = -5
+    array[0, 0, 0] = -90
     nib.save(nib.Nifti1Image(array, np.eye(4)), water)
     result = run("segment", water, "-o", tmp_path / "mask.nii.gz")
     assert result.exit_code == 0, result.output
@@ -226,7 +284,7 @@ def test_doctor_finds_what_is_wrong_with_a_project(make_project: Callable[..., P
     assert ill.exit_code == 1
     wrong = [finding["what"] for finding in json.loads(ill.stdout) if not finding["ok"]]
     assert len(wrong) == 2
-    assert "its image is gone" in wrong[0]
+    assert "the image of case 0001 is gone" in wrong[0]
     assert "was changed after it was stored" in wrong[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +151,103 @@ def test_an_image_is_named_by_its_id_never_by_a_path(served: tuple[TestClient, P
         assert "bad image id" in answer.json()["detail"]
 
 
+def test_a_case_whose_image_is_damaged_is_passed_over(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    registry = made.project.registry()
+    registry.case("0001").source.path.write_bytes(b"torn")
+    for _ in range(2):
+        assert client.post("/activelearning/random", json={"client_id": "ann"}).json()["id"] == "0002"
+    assert client.post("/activelearning/random", json={"client_id": "bob"}).json() == {}
+    assert registry.case("0001").leased_by is None
+    registry.close()
+
+
+def test_no_answer_names_a_folder_of_the_server(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    registry = made.project.registry()
+    scans = registry.case("0001").source.path.parent
+    registry.case("0001").source.path.write_bytes(b"torn")
+    registry.case("0002").source.path.unlink()
+    registry.close()
+    bad = {"file": ("x.nii.gz", b"torn")}
+    session = client.put("/session/", files={"files": ("x.nii.gz", b"torn")}).json()["session_id"]
+    for answer in (
+        client.get("/datastore/image?image=0001"),
+        client.get("/datastore/image/info?image=0002"),
+        client.get("/cases/0001/preview.png"),
+        client.post("/infer/threshold?image=0001"),
+        client.post("/infer/threshold?image=0002"),
+        client.post("/infer/threshold", files=bad),
+        client.post(f"/infer/threshold?session_id={session}"),
+        client.put("/datastore/label?image=0001", files={"label": ("x.nii.gz", b"torn")}),
+        client.put("/datastore/label?image=0001", files={"label": ("x.mhd", b"ElementDataFile = %s%n")}),
+    ):
+        assert 400 <= answer.status_code < 500, answer.text
+        for folder in (scans, made.project.folder, made.project.cache):
+            assert str(folder) not in answer.text
+
+
+@pytest.mark.parametrize("params", ["[" * 100_000, "{", '{"label_info": "x"}', '{"label_info": [1]}'])
+def test_a_mask_with_bad_params_is_kept(served: tuple[TestClient, PhantomProject], params: str) -> None:
+    client, made = served
+    answer = client.put(
+        "/datastore/label?image=0001", files={"label": ("m.nii.gz", b"my work")}, data={"params": params}
+    )
+    assert answer.status_code == 400
+    (kept,) = (made.project.labels / "0001" / "refused").iterdir()
+    assert kept.read_bytes() == b"my work"
+    assert kept.name in answer.json()["detail"]
+
+
+def test_a_mask_with_another_tag_is_kept(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    answer = client.put("/datastore/label?image=0001&tag=original", files={"label": ("m.nii.gz", b"my work")})
+    assert answer.status_code == 400
+    assert len(list((made.project.labels / "0001" / "refused").iterdir())) == 1
+
+
+def test_a_lung_that_is_not_there_is_not_named(served: tuple[TestClient, PhantomProject]) -> None:
+    from datastore.records import Kind, NewLabel
+    from infers.models import THRESHOLD_VERSION
+
+    client, made = served
+    lungs = made.phantoms["0001"].lungs
+    left = lungs.with_array(np.where(lungs.array == 2, 2, 0).astype(np.uint8))
+    registry = made.project.registry()
+    registry.add_label("0001", left, NewLabel(Kind.PRELIMINARY, "lungapp", "test", model=THRESHOLD_VERSION))
+    registry.close()
+    params = client.post("/infer/threshold?image=0001&output=json").json()
+    assert params["label_names"] == {"left_lung": 2}
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_mask_has_the_grid_of_its_image_bit_for_bit(
+    served: tuple[TestClient, PhantomProject], tmp_path: Path, suffix: str
+) -> None:
+    import SimpleITK as sitk
+
+    from lungapp.ingest import ingest
+
+    client, made = served
+    image = sitk.GetImageFromArray(made.phantoms["0001"].image.array)
+    image.SetSpacing((2.9999, 3.1, 5 / 3))
+    image.SetOrigin((-101.123456789, 33.3, -700.1))
+    image.SetDirection((0.9396926, -0.3420201, 0.0, 0.3420201, 0.9396926, 0.0, 0.0, 0.0, 1.0))
+    path, target = tmp_path / f"scan{suffix}", tmp_path / f"mask{suffix}"
+    sitk.WriteImage(image, str(path))
+    registry = made.project.registry()
+    ingest(registry, [path], lambda: None)
+    registry.close()
+    answer = client.post(
+        "/infer/threshold?image=0003&output=image", data={"params": f'{{"result_extension": "{suffix}"}}'}
+    )
+    target.write_bytes(answer.content)
+    ours, theirs = sitk.ReadImage(str(target)), sitk.ReadImage(str(path))
+    assert ours.GetOrigin() == theirs.GetOrigin()
+    assert ours.GetSpacing() == theirs.GetSpacing()
+    assert ours.GetDirection() == theirs.GetDirection()
+
+
 def test_training_is_not_there_yet_and_says_so(served: tuple[TestClient, PhantomProject]) -> None:
     client, _ = served
     assert client.get("/train/?check_if_running=true").status_code == 404
@@ -169,5 +267,5 @@ def test_a_label_is_found_by_its_own_id_too(served: tuple[TestClient, PhantomPro
     assert client.get(f"/datastore/label/info?label={ids[0]}&tag=final").json()["number"] == 1
     assert client.get("/datastore/label/info?label=0001&tag=final").json()["label_id"] == ids[1]
     assert client.get("/datastore/label?label=0002&tag=final").status_code == 404
-    assert client.get("/datastore/?output=train").json()[0]["label"].endswith(f"{ids[1]}.nii.gz")
+    assert client.get("/datastore/?output=train").json() == [{"image": "0001", "label": ids[1]}]
     assert client.get("/datastore/?output=everything").status_code == 400

@@ -41,7 +41,6 @@ def upgrade() -> None:
         sa.Column("parent_id", sa.String(64)),
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("path", sa.String, nullable=False),
-        sa.Column("upload_name", sa.String),
         sa.Column("created_at", moment, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_label"),
         sa.ForeignKeyConstraint(["case_id"], ["case.id"], name="fk_label_case_id_case"),
