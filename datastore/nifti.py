@@ -66,15 +66,19 @@ def nifti_shape(path: Path) -> tuple[int, int, int]:
     return z, y, x
 
 
-def has_two_grids(path: Path) -> bool:
-    """Whether the header places the voxels in two ways (qform and sform), of which programs choose differently."""
+def is_read_alike(path: Path) -> bool:
+    """Whether every viewer reads the file as we do.
+
+    ITK knows no NIfTI-2, and where qform and sform place the voxels differently, programs choose differently.
+    """
     with _opened(path) as file:
         header = _header(path, file)
-        return _disagreement_mm(header) > 0.1 * min(header.get_zooms()[:3])
+    is_second = isinstance(header, nib.Nifti2Header)
+    return not is_second and _disagreement_mm(header) <= 0.1 * min(header.get_zooms()[:3])
 
 
 def write_nifti(volume: Volume, path: Path, compression: int = 4) -> None:
-    """Write voxels as NIfTI, the grid as the source file had it.
+    """Write voxels as NIfTI-1, the grid as the source file had it.
 
     The same voxels give the same bytes: no time and no name goes into the file.
 
@@ -85,12 +89,11 @@ def write_nifti(volume: Volume, path: Path, compression: int = 4) -> None:
     """
     affine = RAS_TO_LPS @ volume.geometry.affine
     verbatim = volume.geometry.verbatim
-    kind = nib.Nifti2Image if verbatim is not None and verbatim.format == "nifti2" else nib.Nifti1Image
-    image = kind(volume.array.T, affine, dtype=volume.array.dtype)
-    if verbatim is not None and verbatim.format in ("nifti", "nifti2"):
+    image = nib.Nifti1Image(volume.array.T, affine, dtype=volume.array.dtype)
+    if verbatim is not None and verbatim.format == "nifti":
         for name, value in verbatim.fields.items():
             image.header[name] = value
-        image = kind(volume.array.T, None, image.header)
+        image = nib.Nifti1Image(volume.array.T, None, image.header)
     else:
         image.set_sform(affine, code=1)
         image.set_qform(affine, code=1)
@@ -142,8 +145,9 @@ def _geometry(path: Path, header: nib.Nifti1Header) -> Geometry:
     if not header["qform_code"] and not header["sform_code"]:
         raise ValueError(f"{path}: has no orientation (qform_code and sform_code are 0): right and left cannot be told")
     zooms = tuple(float(value) for value in header.get_zooms()[:3])
-    name = "nifti2" if isinstance(header, nib.Nifti2Header) else "nifti"
-    verbatim = Verbatim(name, {field: header[field].copy() for field in GRID_FIELDS})
+    verbatim = None
+    if not isinstance(header, nib.Nifti2Header):  # whose numbers are longer than those of NIfTI-1
+        verbatim = Verbatim("nifti", {field: header[field].copy() for field in GRID_FIELDS})
     affine = header.get_best_affine()
     norms = np.linalg.norm(affine[:3, :3], axis=0)
     spacing_mm = (zooms[0], zooms[1], zooms[2]) if np.allclose(zooms, norms, rtol=1e-4, atol=0) else None

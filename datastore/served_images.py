@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datastore.atomic import atomic_path, sha256_of
 from datastore.image_files import read_ct, stored_shape, suffix_of
-from datastore.nifti import has_two_grids, write_nifti
+from datastore.nifti import is_read_alike, write_nifti
 from datastore.records import Case
 from datastore.volume import Volume
 
@@ -121,7 +121,7 @@ def _looked_at(path: Path, _mtime_ns: int, _size: int) -> tuple[tuple[int, ...],
     """A file's shape by its header, and whether all viewers will place it in the same way."""
     is_nifti = suffix_of(path) in (".nii", ".nii.gz")
     shape = stored_shape(path)
-    return shape, not (is_nifti and has_two_grids(path))
+    return shape, not is_nifti or is_read_alike(path)
 
 
 @lru_cache(maxsize=4096)
