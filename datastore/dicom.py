@@ -19,8 +19,13 @@ from pydicom.errors import InvalidDicomError
 from datastore.geometry import Geometry
 from datastore.metaimage import itk_reason
 from datastore.nifti import first_line
-from datastore.slices import NotCTError, Slice, SliceFile, check_is_ct, slices_of, stack
+from datastore.slices import NotCTError, Slice, SliceFile, check_is_ct, slices_of, stack, transfer_syntax
 from datastore.volume import Volume
+
+FIRST_ATTRIBUTES = (  # of files without the 128 bytes in front and the signature
+    *(bytes([2, 0, element, 0]) for element in (0, 1, 2)),
+    *(bytes([8, 0, element, 0]) for element in (0, 1, 5, 8, 0x12, 0x16, 0x18)),
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Rejected:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has the DICOM signature.
+    """Whether a file has the DICOM signature, or begins with a DICOM attribute as old exports do.
 
     Raises:
         OSError: If it cannot be opened.
@@ -93,7 +98,8 @@ def is_dicom(path: Path) -> bool:
     if not path.is_file() or path.name == "DICOMDIR":
         return False
     with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        start = file.read(132)
+    return start[128:] == b"DICM" or start[:4] in FIRST_ATTRIBUTES
 
 
 def find_series(
@@ -258,8 +264,9 @@ def _series(folder: Path, files: list[SliceFile]) -> Series:
 def _pixels(path: Path) -> np.ndarray:
     """(frames, rows, columns) stored values of a file."""
     try:
-        dataset = pydicom.dcmread(path)
-        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        dataset = pydicom.dcmread(path, force=True)
+        if not transfer_syntax(dataset).is_compressed:
+            dataset.file_meta.TransferSyntaxUID = transfer_syntax(dataset)
             pixels = dataset.pixel_array
             return pixels if pixels.ndim == 3 else pixels[np.newaxis]
     except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, KeyError) as error:

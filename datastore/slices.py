@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from datastore.nifti import first_line
 
@@ -84,7 +85,7 @@ class SliceFile:
     """
 
     path: Path
-    header: Dataset
+    header: FileDataset
     pixel_bytes: int | None
     pixel_start: int
 
@@ -98,7 +99,8 @@ class SliceFile:
         if not path.is_file():
             raise ValueError("not a regular file")
         try:
-            header = pydicom.dcmread(path, defer_size=DEFER_BYTES, specific_tags=[*HEADER_TAGS, "PixelData"])
+            tags = [*HEADER_TAGS, "PixelData"]
+            header = pydicom.dcmread(path, defer_size=DEFER_BYTES, specific_tags=tags, force=True)
             pixels = dict(header.items()).get(PIXEL_DATA)  # `header.PixelData` would load them
             if not isinstance(pixels, RawDataElement):
                 return cls(path, header, None, 0)
@@ -213,6 +215,14 @@ def stack(slices: list[Slice]) -> tuple[list[Slice], float]:
     return ordered, float(steps.sum() / len(steps))
 
 
+def transfer_syntax(dataset: FileDataset) -> UID:
+    """How a file's values are written; a file without a header of its own says it by its first attributes."""
+    stated = dataset.file_meta.get("TransferSyntaxUID")
+    if stated:
+        return UID(stated)
+    return ImplicitVRLittleEndian if dataset.is_implicit_VR else ExplicitVRLittleEndian
+
+
 def _check_is_whole(file: SliceFile) -> None:
     """Refuse a file whose pixels are fewer than its header promises, without reading them."""
     header, name = file.header, file.path.name
@@ -221,7 +231,7 @@ def _check_is_whole(file: SliceFile) -> None:
         raise ValueError(f"{name}: expected pixels, got {rows} rows of {columns}")
     if file.pixel_bytes is None:
         raise ValueError(f"{name} has no pixel data")
-    syntax = header.file_meta.TransferSyntaxUID
+    syntax = transfer_syntax(header)
     if syntax.is_compressed:
         return
     frames = int(header.get("NumberOfFrames") or 1)

@@ -170,9 +170,11 @@ class LungApp(MONAILabelApp):
         ours = any(folder in path.resolve().parents for folder in (cache / "uploads", cache / "sessions"))
         # the stock server keeps an upload under a name that `tempfile` makes
         stock = path.parent == Path(tempfile.gettempdir()) and re.fullmatch(r"tmp[a-z0-9_]{8}[.\w]*", path.name)
-        if not path.is_absolute() or not (ours or stock) or not path.exists() or suffix_of(path) in DETACHED:
+        if not path.is_absolute() or not (ours or stock) or not path.exists():
             raise ValueError(f"bad image id {image[:80]!r}: expected digits such as '0042'")
         try:
+            if suffix_of(path) in DETACHED:
+                raise ValueError("expected voxels in the file itself, got a header alone")
             return read_ct(path)
         except ValueError as error:
             reason = str(error).replace(f"{path}: ", "").replace(str(path), "the file")

@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from dicom_series import write_series
 from pydicom import dcmread
+from pydicom.dataset import FileMetaDataset
 
 from datastore.dicom import find_series, read_folder
 from datastore.image_files import read_ct
@@ -204,6 +205,17 @@ def test_a_compressed_series_gives_the_same_hounsfield_units(tmp_path: Path, hu:
         writer.SetFileName(str(tmp_path / path.name))
         writer.Execute(image)
     assert dcmread(tmp_path / "slice-000.dcm").file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_folder(tmp_path).array, hu)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_an_old_export_without_preamble_is_read(tmp_path: Path, hu: np.ndarray, implicit: bool) -> None:
+    for path in write_series(tmp_path / "new", hu):
+        dataset = dcmread(path)
+        dataset.is_implicit_VR = implicit
+        dataset.file_meta, dataset.preamble = FileMetaDataset(), None
+        dataset.save_as(tmp_path / path.name)
+        assert b"DICM" not in (tmp_path / path.name).read_bytes()[:200]
     np.testing.assert_array_equal(read_folder(tmp_path).array, hu)
 
 

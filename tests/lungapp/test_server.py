@@ -178,6 +178,7 @@ def test_no_answer_names_a_folder_of_the_server(served: tuple[TestClient, Phanto
         client.post("/infer/threshold?image=0001"),
         client.post("/infer/threshold?image=0002"),
         client.post("/infer/threshold", files=bad),
+        client.post("/infer/threshold", files={"file": ("x.mhd", b"ElementDataFile = x.raw")}),
         client.post(f"/infer/threshold?session_id={session}"),
         client.put("/datastore/label?image=0001", files={"label": ("x.nii.gz", b"torn")}),
         client.put("/datastore/label?image=0001", files={"label": ("x.mhd", b"ElementDataFile = %s%n")}),
