@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, case, func, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from datastore.atomic import TEMPORARY_PREFIX, sha256_of
 from datastore.database import DatabaseUrl, RegistryError, open_engine
-from datastore.geometry import Geometry
 from datastore.image_files import write_mask
-from datastore.records import Case, Counts, Kind, Label, Lease, NewCase, NewLabel, Source, Status
+from datastore.queries import case_query, label_summary, live_leases, newest_first, status_of, to_case
+from datastore.records import Case, Counts, Kind, Label, Lease, NewCase, NewLabel, Status
 from datastore.schema import CaseRow, LabelRow, LeaseRow
 from datastore.volume import Volume
 
@@ -116,13 +115,13 @@ class Registry:
     def cases(self, status: Status | None = None) -> list[Case]:
         """All cases, or those of one status, in the order they were registered."""
         with self._read() as session:
-            found = [_to_case(row) for row in session.execute(_case_query(datetime.now(UTC)))]
+            found = [to_case(row) for row in session.execute(case_query(datetime.now(UTC)))]
         return [item for item in found if status is None or item.status is status]
 
     def counts(self) -> Counts:
         """How many cases there are in each status."""
-        labelled = _label_summary().subquery()
-        status = _status(labelled.c.label_count, labelled.c.submitted).label("status")
+        labelled = label_summary().subquery()
+        status = status_of(labelled.c.label_count, labelled.c.submitted).label("status")
         query = (
             select(status, func.count())
             .select_from(CaseRow)
@@ -162,7 +161,7 @@ class Registry:
         write_mask(mask, path)
         digest = sha256_of(path)
         with self._write() as session:
-            latest = session.scalar(_newest_first(case_id).limit(1))
+            latest = session.scalar(newest_first(case_id).limit(1))
             parent = None if new.kind is Kind.PRELIMINARY else self._best(session, case_id)
             now = datetime.now(UTC)
             row = LabelRow(
@@ -202,7 +201,7 @@ class Registry:
 
     def latest_label(self, case_id: str, kind: Kind | None = None, model: str | None = None) -> Label | None:
         """The newest version of a case's mask, of one kind and model where given; None if there is none."""
-        query = _newest_first(case_id)
+        query = newest_first(case_id)
         if kind is not None:
             query = query.where(LabelRow.kind == str(kind))
         if model is not None:
@@ -241,7 +240,7 @@ class Registry:
         with self._read() as session:
             return [
                 item.id
-                for item in map(_to_case, session.execute(_case_query(now)))
+                for item in map(to_case, session.execute(case_query(now)))
                 if item.status is not Status.SUBMITTED and item.leased_by in (None, holder)
             ]
 
@@ -265,7 +264,7 @@ class Registry:
                 .where(LeaseRow.ended_at.is_(None), LeaseRow.expires_at <= now)
                 .values(ended_at=LeaseRow.expires_at)
             )
-            live = {row.case_id: row for row in session.scalars(_live_leases())}
+            live = {row.case_id: row for row in session.scalars(live_leases())}
             done = set(session.scalars(select(LabelRow.case_id).where(LabelRow.kind == str(Kind.SUBMITTED)).distinct()))
             free = [case_id for case_id in ranked if case_id not in done]
             own = [case_id for case_id in free if case_id in live and live[case_id].holder == holder]
@@ -314,13 +313,13 @@ class Registry:
             raise RegistryError(f"the registry cannot be used: {error.orig}") from error
 
     def _case(self, session: Session, case_id: str) -> Case:
-        row = session.execute(_case_query(datetime.now(UTC)).where(CaseRow.id == case_id)).one_or_none()
+        row = session.execute(case_query(datetime.now(UTC)).where(CaseRow.id == case_id)).one_or_none()
         if row is None:
             raise UnknownCaseError(f"no case {case_id!r}")
-        return _to_case(row)
+        return to_case(row)
 
     def _best(self, session: Session, case_id: str) -> LabelRow | None:
-        newest = _newest_first(case_id)
+        newest = newest_first(case_id)
         submitted = session.scalar(newest.where(LabelRow.kind == str(Kind.SUBMITTED)).limit(1))
         return submitted or session.scalar(newest.limit(1))
 
@@ -339,63 +338,3 @@ class Registry:
             path=self.labels_folder / row.path,
             created_at=row.created_at,
         )
-
-
-def _newest_first(case_id: str) -> Select[LabelRow]:
-    return select(LabelRow).where(LabelRow.case_id == case_id).order_by(LabelRow.number.desc())
-
-
-def _label_summary() -> Select[Any, Any, Any]:
-    submitted = case((LabelRow.kind == str(Kind.SUBMITTED), 1), else_=0)
-    return select(
-        LabelRow.case_id.label("case_id"),
-        func.count().label("label_count"),
-        func.max(submitted).label("submitted"),
-    ).group_by(LabelRow.case_id)
-
-
-def _status(label_count: ColumnElement[int], submitted: ColumnElement[int]) -> ColumnElement[str]:
-    return case(
-        (submitted == 1, str(Status.SUBMITTED)),
-        (label_count > 0, str(Status.PRELIMINARY)),
-        else_=str(Status.OPEN),
-    )
-
-
-def _live_leases() -> Select[LeaseRow]:
-    return select(LeaseRow).where(LeaseRow.ended_at.is_(None))
-
-
-def _case_query(now: datetime) -> Select[Any, Any, Any, Any, Any]:
-    labelled = _label_summary().subquery()
-    live = select(LeaseRow).where(LeaseRow.ended_at.is_(None), LeaseRow.expires_at > now).subquery()
-    return (
-        select(
-            CaseRow,
-            func.coalesce(labelled.c.label_count, 0),
-            _status(labelled.c.label_count, labelled.c.submitted),
-            live.c.holder,
-            live.c.expires_at,
-        )
-        .outerjoin(labelled, labelled.c.case_id == CaseRow.id)
-        .outerjoin(live, live.c.case_id == CaseRow.id)
-        .order_by(CaseRow.number)
-    )
-
-
-def _to_case(row: Sequence[Any]) -> Case:
-    stored, label_count, status, holder, expires_at = row
-    z, y, x = stored.shape
-    return Case(
-        id=stored.id,
-        source=Source(Path(stored.path), stored.series_uid),
-        shape=(z, y, x),
-        geometry=Geometry.from_dict(stored.geometry),
-        study_uid=stored.study_uid,
-        description=stored.description,
-        added_at=stored.added_at,
-        status=Status(status),
-        label_count=int(label_count),
-        leased_by=holder,
-        leased_until=expires_at,
-    )
