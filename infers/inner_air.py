@@ -34,7 +34,9 @@ class InnerAir:
     level_hu: float
 
 
-def find_inner_air(hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple[float, float, float]) -> InnerAir:
+def find_inner_air(
+    hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple[float, float, float], *, may_be_cut: bool = True
+) -> InnerAir:
     """Find air enclosed by the body, including lungs cut by the edge of the field of view.
 
     Air that reaches the image's side in its own axial slice is outside, unless as a whole it is too dense
@@ -45,6 +47,7 @@ def find_inner_air(hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple[float,
         hu: (z, y, x) float32 Hounsfield units on a grid of about 2 mm.
         padding: (z, y, x) bool, voxels outside the reconstructed field of view.
         spacing_mm: (z, y, x) voxel size in mm.
+        may_be_cut: Whether air at the image's side may be a lung that the field of view cuts off.
     """
     if padding.any():
         padding = ndimage.binary_dilation(padding, IN_PLANE)
@@ -55,7 +58,7 @@ def find_inner_air(hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple[float,
     mask = air & ~open_air
     outside_count = 0
     for box, inside in _components(open_air, spacing_mm, smallest_ml=2.0):
-        if np.percentile(hu[box][inside], 25) > level_hu + 12:
+        if may_be_cut and np.percentile(hu[box][inside], 25) > level_hu + 12:
             mask[box] |= inside
         else:
             outside_count += np.count_nonzero(inside)
@@ -147,7 +150,8 @@ def _enclosed_gas(
     """
     gas = np.zeros_like(inner)
     radius_mm = 3.5
-    cores = eroded(inner & (hu < level_hu + 60), radius_mm, spacing_mm)
+    dark = ndimage.binary_closing(inner & (hu < level_hu + 60)) & inner  # noise leaves brighter voxels in gas
+    cores = eroded(dark, radius_mm, spacing_mm)
     margin = int(np.ceil((radius_mm + 4.0) / min(spacing_mm))) + 2
     for box, core in _components(cores, spacing_mm, smallest_ml=0.15, margin=margin):
         grown = ndimage.binary_dilation(dilated(core, radius_mm, spacing_mm), iterations=1) & inner[box]

@@ -6,12 +6,13 @@ import numpy as np
 
 from infers.airway import find_airway
 from infers.coarse_grid import CoarseGrid
-from infers.inner_air import field_padding, find_inner_air
+from infers.inner_air import InnerAir, field_padding, find_inner_air
 from infers.lung_boundary import closed_sides, fine_sides
 from infers.lung_pieces import find_lung_pieces
 from infers.sides import separate_sides
 
 BLOCK_MM = 2.0
+LARGEST_LUNGS_ML = 11_000.0  # total lung capacity of the tallest; more is the air of the room
 
 
 def threshold_lungs(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -43,15 +44,25 @@ def threshold_lungs(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> n
     z, y, x = hu.shape
     grid = CoarseGrid.near((z, y, x), spacing_mm, BLOCK_MM)
     coarse_hu = grid.block_mean(hu, -1100, 600)
-    air = find_inner_air(coarse_hu, field_padding(hu, grid), grid.spacing_mm)
-    airway = find_airway(coarse_hu, air, grid.spacing_mm)
-    lung = find_lung_pieces(coarse_hu, air, airway, grid.spacing_mm)
+    padding = field_padding(hu, grid)
+    air, airway, lung = _aerated(coarse_hu, padding, grid.spacing_mm, may_be_cut=True)
+    if np.count_nonzero(lung) * np.prod(grid.spacing_mm) / 1000.0 > LARGEST_LUNGS_ML:  # the room, taken for cut lungs
+        air, airway, lung = _aerated(coarse_hu, padding, grid.spacing_mm, may_be_cut=False)
     if not lung.any():
         return np.zeros(hu.shape, np.uint8)
     sides = separate_sides(lung, grid.spacing_mm, coarse_hu, airway)
     barred = airway | air.gas
     smooth = closed_sides(sides, barred, grid.spacing_mm)
     return fine_sides(hu, spacing_mm, grid, sides, smooth, barred, _midway_hu(coarse_hu, lung))
+
+
+def _aerated(
+    hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple[float, float, float], *, may_be_cut: bool
+) -> tuple[InnerAir, np.ndarray, np.ndarray]:
+    """Air inside the body, and which of it is airway and which lung."""
+    air = find_inner_air(hu, padding, spacing_mm, may_be_cut=may_be_cut)
+    airway = find_airway(hu, air, spacing_mm)
+    return air, airway, find_lung_pieces(hu, air, airway, spacing_mm)
 
 
 def _midway_hu(hu: np.ndarray, lung: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datastore.image_files import read_ct
 from datastore.phantom import Phantom, chest_phantom
 from infers.sides import separate_sides, sides_are_swapped
 from infers.threshold import threshold_lungs
@@ -120,7 +121,8 @@ def test_lungs_joined_before_the_heart_are_separated() -> None:
     expect_both_lungs(found, chest(0).lungs.array, 0.97)
 
 
-def test_gas_in_a_stomach_under_the_left_lung_is_not_lung() -> None:
+@pytest.mark.parametrize("noise_hu", [0, 60])
+def test_gas_in_a_stomach_under_the_left_lung_is_not_lung(noise_hu: int) -> None:
     hu, true = hu_of(0), chest(0).lungs.array
     z, y, x = mm_grid(hu.shape)
     left = true == 2
@@ -130,6 +132,7 @@ def test_gas_in_a_stomach_under_the_left_lung_is_not_lung() -> None:
     wall |= np.roll(left, -1, 0)
     gas = below & ~wall & (((z + 85) / 45) ** 2 + ((y + 15) / 45) ** 2 + ((x - 65) / 45) ** 2 < 1)
     hu[gas] = -1000
+    hu += np.random.default_rng(2).normal(0, noise_hu, hu.shape).astype(np.int16)
     assert gas.sum() * VOXEL_ML > 60
     found = threshold_lungs(hu, SPACING_MM)
     assert np.count_nonzero(found[gas]) * VOXEL_ML < 10
@@ -245,3 +248,12 @@ def test_real_abdomen_shows_no_more_than_the_lung_bases() -> None:
     found = threshold_lungs(hu, spacing_mm)
     assert np.count_nonzero((found > 0) & (true == 0)) * np.prod(spacing_mm) / 1000 < 50
     expect_both_lungs(found, true, 0.93)
+
+
+def test_the_air_of_a_room_is_no_lung_on_a_scanner_that_calls_it_minus_960() -> None:
+    folder = DATA / "dicom" / "Lung_Dx-A0002" / "series-3-B40f"
+    if not folder.is_dir():
+        pytest.skip(f"real CT is not here: {folder}")
+    scan = read_ct(folder).to_lps()
+    expected = threshold_lungs(np.ascontiguousarray(scan.array), scan.spacing_zyx_mm)
+    expect_both_lungs(threshold_lungs(scan.array + np.int16(40), scan.spacing_zyx_mm), expected, 0.98)
