@@ -139,7 +139,6 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
                 result = app.infer({**request, "model": model})
             return _mask_response(Path(result["file"]), result["params"], output)
 
-        app.model_named(model)
         return await asyncio.get_running_loop().run_in_executor(inference, run)
 
     # Sessions: an image of the client's that is not in the project
