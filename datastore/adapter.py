@@ -242,8 +242,10 @@ class RegistryDatastore(Datastore):
             found = next((item for item in self.registry.labels(case_id) if item.id == label_id), None)
         else:
             found = self.registry.latest_label(self.case(label_id).id, TAGS[tag])
-        if found is None:
+        if found is None or found.kind is not TAGS[tag]:
             raise UnknownCaseError(f"no label {label_id} with tag {tag}")
+        if not found.path.exists():
+            raise UnknownCaseError(f"the file of label {found.id} is missing: see `lungapp doctor`")
         return found
 
     def _is_labelled(self, case: Case, tag: str | None) -> bool:

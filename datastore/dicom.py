@@ -141,8 +141,11 @@ def find_series(
                 rejected.append(Rejected(path, f"cannot be read: {error.strerror}", damaged=True))
             except ValueError as error:
                 rejected.append(Rejected(path, first_line(error), damaged=True))
+        torn = [item for item in rejected if item.path.parent == root and item.series_uid is None and item.damaged]
         for uid in sorted(groups):
             try:
+                if torn and len(groups) == 1:  # the torn file can only be a slice of this series
+                    raise ValueError(f"{torn[0].path.name} is damaged ({torn[0].reason})")
                 found.append(_series(root, groups[uid]))
             except ValueError as error:
                 reason = f"{first_line(error)} (series ...{uid[-12:]})"
@@ -173,14 +176,18 @@ def read_series(series: Series) -> Volume:
     """
     array = np.empty(series.shape, dtype=np.int16)
     frames: dict[Path, np.ndarray] = {}
+    is_rescaled = False
     for index, item in enumerate(series.slices):
         if item.path not in frames:
             frames = {item.path: _pixels(item.path)}
+            is_rescaled = frames[item.path].dtype == np.float64
         pixels = frames[item.path][item.frame]
         if pixels.shape != item.shape:
             raise ValueError(f"{item.path}: expected {item.shape} pixels, got {pixels.shape}")
         slope, intercept = item.rescale
-        if slope == 1 and float(intercept).is_integer():
+        if is_rescaled:
+            units = np.rint(pixels)
+        elif slope == 1 and float(intercept).is_integer():
             units = pixels.astype(np.int32) + int(intercept)
         else:
             units = np.rint(pixels * slope + intercept)
@@ -203,7 +210,7 @@ def read_folder(folder: Path, series_uid: str | None = None) -> Volume:
         listed = ", ".join(f"{s.description or 'no description'} ({len(s.slices)} slices)" for s in found)
         raise ValueError(f"{folder}: holds {len(found)} series, expected one: {listed}")
     damaged = [item for item in rejected if item.damaged and item.series_uid in (None, series_uid)]
-    if damaged:  # a torn file may be a slice of this very series
+    if not found and damaged:
         raise ValueError(str(damaged[0]))
     if not found:
         reasons = "; ".join(item.reason for item in rejected[:3])
@@ -262,7 +269,7 @@ def _series(folder: Path, files: list[SliceFile]) -> Series:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    """(frames, rows, columns) stored values of a file."""
+    """(frames, rows, columns) stored values of a file, or Hounsfield units as float64 if it is compressed."""
     try:
         dataset = pydicom.dcmread(path, force=True)
         if not transfer_syntax(dataset).is_compressed:
@@ -271,12 +278,12 @@ def _pixels(path: Path) -> np.ndarray:
             return pixels if pixels.ndim == 3 else pixels[np.newaxis]
     except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: truncated or damaged pixels: {first_line(error)}") from error
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        raise ValueError(f"{path}: compressed multi-frame CT is not read: decompress it (gdcmconv --raw)")
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
     try:
-        units = sitk.GetArrayFromImage(reader.Execute())
+        return sitk.GetArrayFromImage(reader.Execute()).astype(np.float64)  # GDCM rescales
     except RuntimeError as error:
         raise ValueError(f"{path}: truncated or damaged pixels: {itk_reason(error)}") from error
-    slope = float(dataset.get("RescaleSlope", 1.0))
-    return (units - float(dataset.get("RescaleIntercept", 0.0))) / slope  # GDCM has rescaled already

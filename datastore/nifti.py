@@ -144,6 +144,8 @@ def _shape(path: Path, header: nib.Nifti1Header) -> tuple[int, int, int]:
 def _geometry(path: Path, header: nib.Nifti1Header) -> Geometry:
     if not header["qform_code"] and not header["sform_code"]:
         raise ValueError(f"{path}: has no orientation (qform_code and sform_code are 0): right and left cannot be told")
+    if header.get_xyzt_units()[0] not in ("mm", "unknown"):
+        raise ValueError(f"{path}: expected lengths in mm, got {header.get_xyzt_units()[0]}")
     zooms = tuple(float(value) for value in header.get_zooms()[:3])
     verbatim = None
     if not isinstance(header, nib.Nifti2Header):  # whose numbers are longer than those of NIfTI-1

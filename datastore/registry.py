@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from datastore.volume import Volume
 CASE_ID = re.compile(r"[0-9]{4,9}")
 LABEL_ID = re.compile(r"[0-9]{4,9}-[0-9a-f]{8}")
 LABEL_SUFFIX = ".nii.gz"
+STILL_WRITING_SECONDS = 60  # a younger file without a row may be a submission under way
 
 
 class UnknownCaseError(LookupError):
@@ -82,9 +84,10 @@ class Registry:
                             f"{new.source.path}: is case {case.id} already, of {case.shape[::-1]} voxels with "
                             f"{case.label_count} masks, but has {new.shape[::-1]} now or lies elsewhere"
                         )
-                    known.path = str(new.source.path)
                     known.shape, known.geometry = list(new.shape), new.geometry.to_dict()
-                    session.flush()
+                if not Path(known.path).exists() or not case.label_count:
+                    known.path = str(new.source.path)  # the series was moved
+                session.flush()
                 return self._case(session, known.id), False
             row = CaseRow(
                 id=f"new-{secrets.token_hex(8)}",
@@ -161,6 +164,8 @@ class Registry:
         write_mask(mask, path)
         digest = sha256_of(path)
         with self._write() as session:
+            if self._case(session, case_id).shape != known.shape:
+                raise ValueError(f"case {case_id} was registered anew meanwhile: submit the mask again")
             latest = session.scalar(newest_first(case_id).limit(1))
             parent = None if new.kind is Kind.PRELIMINARY else self._best(session, case_id)
             now = datetime.now(UTC)
@@ -218,6 +223,7 @@ class Registry:
 
     def check(self) -> Iterator[str]:
         """Compare every label file with its row; yields a sentence for each thing that is wrong."""
+        files = sorted(path for path in self.labels_folder.glob("*/*") if path.is_file())  # before the rows
         with self._read() as session:
             expected = {self.labels_folder / row.path: row.sha256 for row in session.scalars(select(LabelRow))}
         for path, digest in sorted(expected.items()):
@@ -225,8 +231,8 @@ class Registry:
                 yield f"{path}: the label's file is missing"
             elif sha256_of(path) != digest:
                 yield f"{path}: the label's file was changed after it was stored"
-        for path in sorted(self.labels_folder.glob("*/*")):
-            if path.is_dir() or path in expected:
+        for path in files:
+            if path in expected or not path.exists() or time.time() - path.stat().st_mtime < STILL_WRITING_SECONDS:
                 continue
             torn = path.name.startswith(TEMPORARY_PREFIX)
             what = "left over from an interrupted write" if torn else "a mask that the registry does not know"

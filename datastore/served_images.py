@@ -50,6 +50,8 @@ class ServedImages:
             reason = str(error).replace(f"{source.path}: ", "").replace(str(source.path), "its source")
             raise CaseImageError(f"the image of case {case.id} cannot be read: {reason}") from error
         _check_unchanged(case, volume.array.shape)
+        if volume.geometry.corner_distance_mm(case.geometry, case.shape) > 0.1 * min(case.geometry.spacing_mm):
+            raise CaseImageError(f"the image of case {case.id} has changed since it was registered: another grid")
         return volume
 
     def path(self, case: Case) -> Path:

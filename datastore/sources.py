@@ -36,6 +36,13 @@ class Found:
             return image_files.as_hounsfield_units(dicom.read_series(self.series), self.source.path)
         return image_files.read_ct(self.source.path)
 
+    def _check_is_alone(self, uid: str) -> None:
+        """Refuse one slice of a series as a case: `ingest *.dcm` means the series."""
+        siblings, _ = dicom.find_series(self.source.path.parent)
+        slices = next((len(item.slices) for item in siblings if item.uid == uid), 1)
+        if slices > 1:
+            raise ValueError(f"{self.source.path}: is one of the {slices} slices of a series: give the folder")
+
     def new_case(self) -> NewCase:
         """What the registry keeps of it. A DICOM series gives it from its headers, a file is read through.
 
@@ -44,6 +51,8 @@ class Found:
         """
         if self.series is not None:
             series = self.series
+            if self.source.path.is_file() and len(series.slices) == 1:
+                self._check_is_alone(series.uid)
             return NewCase(self.source, series.shape, series.geometry, series.study_uid, series.description)
         volume = self.read()
         z, y, x = volume.array.shape

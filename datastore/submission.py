@@ -9,7 +9,7 @@ import math
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,7 +54,12 @@ def submit_mask(
     case = registry.case(case_id)
     with refused_uploads_kept(registry, case_id, upload):
         mask = _checked(case, upload, names)
-    return registry.add_label(case_id, mask, new)
+    try:
+        return registry.add_label(case_id, mask, new)
+    except Exception:  # a full disk, a database that is away: the work is kept if anything can be
+        with suppress(OSError):
+            _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)
+        raise
 
 
 @contextmanager

@@ -101,6 +101,8 @@ def load_model(name: str | Path = THRESHOLD, device: str = "auto") -> Model:
     """
     if str(name) == THRESHOLD:
         return ThresholdModel()
+    if not Path(name).suffix and not Path(name).exists():
+        raise ValueError(f"no model {str(name)!r}: expected `{THRESHOLD}`, or a file of weights (.safetensors, .pth)")
     weights = load_weights(Path(name))
     if weights.network.classes != 3:
         raise ValueError(

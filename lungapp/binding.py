@@ -22,7 +22,7 @@ def bind(host: str, port: int) -> socket.socket:
     if host not in LOCAL_HOSTS:
         raise ValueError(
             f"refusing to listen on {host}: anybody who reaches it could read scans and submit masks; "
-            "listen on 127.0.0.1 and let others in through an SSH tunnel or a proxy that asks who they are"
+            "listen on 127.0.0.1 and let others in through an SSH tunnel"
         )
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -95,7 +95,9 @@ def init(folder: Path, name: str) -> None:
 @project_option
 @json_option
 def ingest(paths: tuple[Path, ...], project_folder: Path, as_json: bool) -> None:
-    """Register the CT series under PATHS, where they lie.
+    """Register the CT series under PATHS.
+
+    They stay where they lie.
 
     Takes NIfTI, MetaImage and NRRD files, DICOM files, and folders of any of them. What is registered already is
     left as it is. Exit code 1 if anything could not be read.
@@ -126,7 +128,10 @@ def ingest(paths: tuple[Path, ...], project_folder: Path, as_json: bool) -> None
 
 @main.group()
 def cases() -> None:
-    """List the cases of a project, or show one."""
+    """List the cases of a project, or show one.
+
+    Example: lungapp cases list -p my-study
+    """
 
 
 @cases.command("list")
@@ -172,7 +177,9 @@ def cases_show(case_id: str, project_folder: Path, as_json: bool) -> None:
 @project_option
 @json_option
 def bootstrap(model_name: str, device: str, project_folder: Path, as_json: bool) -> None:
-    """Make the preliminary masks that open cases do not have yet.
+    """Make the preliminary masks of open cases.
+
+    Those that a case has already are kept.
 
     Example: lungapp bootstrap --model threshold -p my-study
     """
@@ -217,7 +224,9 @@ def segment(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Segment CT scans: 1 the patient's right lung, 2 the left, on the scan's own grid.
+    """Segment CT scans.
+
+    1 is the patient's right lung, 2 the left, on the scan's own grid.
 
     IN is a NIfTI, MetaImage, NRRD or DICOM file, or a folder that is searched for them; several are fine. OUT is a
     file for one scan, else a folder. A scan that fails does not stop the others; the exit code is 1 then.
@@ -266,7 +275,7 @@ def serve(host: str | None, port: int | None, project_folder: Path) -> None:
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the project in this folder.")
 @click.option("--exit-when-ready", is_flag=True, help="Stop as soon as the server answers; for tests.")
 def demo(port: int | None, case_count: int, folder: Path | None, exit_when_ready: bool) -> None:
-    """Try it out: a throw-away project of synthetic scans with preliminary masks, served at once.
+    """Try it out on synthetic scans, in a throw-away project.
 
     Example: lungapp demo
     """
@@ -279,7 +288,9 @@ def demo(port: int | None, case_count: int, folder: Path | None, exit_when_ready
 @project_option
 @json_option
 def doctor(project_folder: Path, as_json: bool) -> None:
-    """Check the installation, and the project in this folder if there is one: what is missing, what to do.
+    """Check the installation and the project.
+
+    Says what is missing and what to do.
 
     Every label file is compared with its checksum. Exit code 1 if something is wrong.
 

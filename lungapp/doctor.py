@@ -14,6 +14,7 @@ from typing import Any
 
 from datastore.database import RegistryError
 from datastore.served_images import CaseImageError
+from datastore.submission import REFUSED_FOLDER
 from lungapp.project import SETTINGS_FILE, Project, open_project
 
 PACKAGES = ("torch", "monai", "monailabel", "nibabel", "SimpleITK", "pydicom", "SQLAlchemy", "alembic", "fastapi")
@@ -92,6 +93,9 @@ def _project(project: Project) -> Iterator[Finding]:
                 images.look_at(case)
             except CaseImageError as error:
                 yield Finding(False, f"{error}: {case.source.path}")
+        refused = sum(1 for _ in project.labels.glob(f"*/{REFUSED_FOLDER}/*"))
+        if refused:
+            yield Finding(True, f"{refused} refused uploads are kept in {project.labels}/*/{REFUSED_FOLDER}")
         wrong = list(registry.check())
         for sentence in wrong:
             yield Finding(False, sentence)

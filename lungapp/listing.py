@@ -13,7 +13,8 @@ def case_line(case: Case) -> str:
     x, y, z = case.shape[::-1]
     spacing = " x ".join(f"{value:.3g}" for value in case.geometry.spacing_mm)
     line = f"{case.id}  {case.status:<11}  {x} x {y} x {z}  {spacing} mm"
-    return f"{line}  {case.description}" if case.description else line
+    path = case.source.path
+    return f"{line}  {case.description or f'{path.parent.name}/{path.name}'}"
 
 
 def case_text(case: Case, labels: Sequence[Label]) -> str:

@@ -112,7 +112,8 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str) -> tuple[list[Job], lis
         scans += [(item, path.is_dir()) for item in found]
         rejected += others
     as_file = bool(suffix_of(out)) and not out.is_dir()
-    if as_file and suffix_of(out) not in WRITERS:
+    is_meant_as_file = as_file or (bool(out.suffix) and not out.is_dir() and all(path.is_file() for path in inputs))
+    if is_meant_as_file and suffix_of(out) not in WRITERS:
         raise ValueError(f"{out}: unknown mask format: expected a name ending with {' '.join(WRITERS)}")
     if as_file and len(scans) > 1:
         raise ValueError(f"{out}: is one file, but there are {len(scans)} scans: give a folder")
@@ -130,6 +131,10 @@ def segment_all(jobs: Sequence[Job], model: Model, *, overwrite: bool = False) -
         start = time.perf_counter()
         source = str(job.found)
         try:
+            if job.target.exists() and not overwrite and job.searched:
+                kept = f"{source}: {job.target} exists already"
+                yield Result(source, model.version, 0.0, target=job.target, skipped=kept)
+                continue
             if job.target.exists() and not overwrite:
                 raise FileExistsError(f"{job.target}: exists already; --overwrite replaces it")
             if os.path.realpath(job.target) in scans or _same_file(job.target, job.found.source.path):

@@ -6,10 +6,14 @@ Nothing blocks the event loop: short calls run in the thread pool, inference in 
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -23,6 +27,8 @@ from lungapp.app import LungApp
 from lungapp.pages import pages_router
 from lungapp.slicer_api import slicer_router
 
+LEFTOVER_SECONDS = 3600
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,6 +40,7 @@ def create_app(app: LungApp) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         app.cleanup_sessions()
+        _forget_leftovers(app.project.cache)
         yield
         inference.shutdown(wait=False, cancel_futures=True)
         app.registry.close()
@@ -46,12 +53,27 @@ def create_app(app: LungApp) -> FastAPI:
         (CaseImageError, 404),
         (ValueError, 400),
         (RegistryError, 503),
-        (OSError, 507),
     ):
         server.add_exception_handler(error, _one_line(status))
+    server.add_exception_handler(OSError, _disk)
     server.include_router(slicer_router(app, inference))
     server.include_router(pages_router(app))
     return server
+
+
+def _disk(request: Request, error: Exception) -> JSONResponse:
+    """The disk's own word, without the path."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return JSONResponse({"detail": f"the server's disk: {reason}"}, status_code=507 if full else 500)
+
+
+def _forget_leftovers(cache: Path) -> None:
+    """Uploads and results that a killed server left behind."""
+    for path in (*(cache / "uploads").glob("*"), *(cache / "results").glob("*")):
+        if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _one_line(status: int) -> Callable[[Request, Exception], JSONResponse]:

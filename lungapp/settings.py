@@ -52,7 +52,7 @@ class ModelSettings(Section):
 class ServerSettings(Section):
     """[server]"""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; others than this machine's need users")
+    host: str = Field(default="127.0.0.1", description="Address to listen on, of this machine alone")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
     inference_workers: int = Field(default=1, ge=1, le=64, description="Inferences that run at the same time")
     session_minutes: int = Field(default=60, ge=1, description="How long an uploaded image of a session is kept")

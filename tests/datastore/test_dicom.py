@@ -8,7 +8,10 @@ import pytest
 import SimpleITK as sitk
 from dicom_series import write_series
 from pydicom import dcmread
-from pydicom.dataset import FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from datastore.dicom import find_series, read_folder
 from datastore.image_files import read_ct
@@ -116,7 +119,7 @@ def test_one_odd_series_does_not_hide_the_others(tmp_path: Path, hu: np.ndarray)
     write_series(tmp_path / "odd", hu, PixelSpacing="0.7")
     write_series(tmp_path / "good", hu, prefix="hole", skip=(2,))
     (tmp_path / "good" / "loop.dcm").symlink_to("loop.dcm")
-    os.mkfifo(tmp_path / "odd" / "pipe.dcm")
+    os.mkfifo(tmp_path / "good" / "pipe.dcm")
     series, rejected = find_series(tmp_path, recursive=True)
     assert [item.shape for item in series] == [(9, 10, 12)]
     reasons = sorted(item.reason for item in rejected)
@@ -125,6 +128,33 @@ def test_one_odd_series_does_not_hide_the_others(tmp_path: Path, hu: np.ndarray)
     assert "expected 2 numbers as PixelSpacing" in reasons[3]
     (tmp_path / "good" / "loop.dcm").unlink()
     np.testing.assert_array_equal(read_folder(tmp_path / "good", series[0].uid).array, hu)
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_a_torn_file_beside_a_single_series_is_taken_for_its_slice(tmp_path: Path, hu: np.ndarray, end: int) -> None:
+    by_position = sorted(write_series(tmp_path, hu), key=lambda path: dcmread(path).ImagePositionPatient[2])
+    by_position[end].write_bytes(b"")
+    series, rejected = find_series(tmp_path)
+    assert series == []
+    assert f"{by_position[end].name} is damaged (empty file (0 bytes))" in rejected[-1].reason
+
+
+@pytest.mark.parametrize("compressor", ["RLE", "JPEG2000"])
+def test_compressed_multi_frame_ct_is_refused_instead_of_rescaled_twice(
+    tmp_path: Path, hu: np.ndarray, compressor: str
+) -> None:
+    path = tmp_path / "enhanced.dcm"
+    write_multi_frame(tmp_path, hu).rename(path)
+    dataset = dcmread(path)
+    if compressor == "RLE":
+        dataset.compress(RLELossless)
+    else:  # what is in the pixels does not matter: they are not looked at
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset.PixelData = encapsulate([bytes(10)] * len(hu))
+        dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    with pytest.raises(ValueError, match="compressed multi-frame CT is not read"):
+        read_ct(path)
 
 
 def test_a_slice_that_cannot_be_opened_is_not_left_out_in_silence(
@@ -219,11 +249,9 @@ def test_an_old_export_without_preamble_is_read(tmp_path: Path, hu: np.ndarray, 
     np.testing.assert_array_equal(read_folder(tmp_path).array, hu)
 
 
-def test_a_multi_frame_file_is_a_volume(tmp_path: Path, hu: np.ndarray) -> None:
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-
-    path = write_series(tmp_path, hu[:1])[0]
+def write_multi_frame(folder: Path, hu: np.ndarray) -> Path:
+    """One enhanced file of all slices, the last position first."""
+    path = write_series(folder, hu[:1])[0]
     enhanced = dcmread(path)
     for name in ("PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient"):
         delattr(enhanced, name)
@@ -246,9 +274,12 @@ def test_a_multi_frame_file_is_a_volume(tmp_path: Path, hu: np.ndarray) -> None:
     )
     enhanced.NumberOfFrames = len(hu)
     enhanced.PixelData = (hu.astype(np.int32) + 1024).astype("<u2").tobytes()
-    path.unlink()
-    enhanced.save_as(tmp_path / "enhanced.dcm")
-    volume = read_ct(tmp_path / "enhanced.dcm")
+    enhanced.save_as(path)
+    return path
+
+
+def test_a_multi_frame_file_is_a_volume(tmp_path: Path, hu: np.ndarray) -> None:
+    volume = read_ct(write_multi_frame(tmp_path, hu))
     np.testing.assert_array_equal(volume.array, hu[::-1])
     assert volume.geometry.spacing_mm == (0.7, 0.8, 2.5)
 

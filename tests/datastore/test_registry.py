@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -77,12 +78,24 @@ def test_a_case_comes_back_as_it_was_registered(registry: Registry) -> None:
 
 def test_a_series_is_one_case_however_often_it_is_added(registry: Registry) -> None:
     first, _ = registry.add_case(new_case("a", "1.2.3"))
-    moved, is_new = registry.add_case(new_case("elsewhere", "1.2.3"))
+    again, is_new = registry.add_case(new_case("a", "1.2.3"))
     assert not is_new
-    assert moved == first
+    assert again == first
     assert registry.add_case(new_case("elsewhere"))[1]
     assert not registry.add_case(new_case("elsewhere"))[1]
     assert [case.id for case in registry.cases()] == ["0001", "0002"]
+
+
+def test_a_series_that_was_moved_is_found_again_and_a_copy_changes_nothing(registry: Registry, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    new = replace(new_case("x"), source=Source(here, "1.2.3"))
+    registry.add_case(new)
+    registry.add_label("0001", mask(), label())
+    there.mkdir()
+    assert registry.add_case(replace(new, source=Source(there, "1.2.3")))[0].source.path == here
+    here.rmdir()
+    assert registry.add_case(replace(new, source=Source(there, "1.2.3")))[0].source.path == there
 
 
 def test_a_series_that_grew_is_registered_anew_until_somebody_worked_on_it(registry: Registry) -> None:
@@ -229,6 +242,9 @@ def test_check_finds_what_is_missing_changed_or_left_over(registry: Registry) ->
     changed.path.write_bytes(b"x" + changed.path.read_bytes()[1:])
     orphan = sound.path.with_name("0001-00000000.nii.gz")
     orphan.write_bytes(sound.path.read_bytes())
+    young = sound.path.with_name("0001-11111111.nii.gz")  # a submission whose row is not written yet
+    young.write_bytes(sound.path.read_bytes())
+    os.utime(orphan, (0, 0))
     sentences = list(registry.check())
     assert len(sentences) == 3
     for path, what in ((missing.path, "missing"), (changed.path, "changed"), (orphan, "does not know")):

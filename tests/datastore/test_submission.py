@@ -61,6 +61,22 @@ def test_a_refused_mask_is_kept_word_for_word(registry: Registry, phantom: Phant
     assert list(registry.check()) == []
 
 
+def test_a_mask_that_cannot_be_stored_is_kept(
+    registry: Registry, phantom: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = tmp_path / "mask.nii.gz"
+    write_mask(phantom.lungs, upload)
+    monkeypatch.setattr("datastore.registry.write_mask", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        submit_mask(registry, "0001", upload, None, SUBMITTED)
+    (kept,) = (registry.labels_folder / "0001" / "refused").iterdir()
+    assert kept.read_bytes() == upload.read_bytes()
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_mask_for_no_case_is_refused(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(UnknownCaseError):
         submit_mask(registry, "0002", tmp_path / "mask.nii.gz", None, SUBMITTED)

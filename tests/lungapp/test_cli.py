@@ -190,6 +190,26 @@ def test_the_scan_itself_is_never_overwritten(tmp_path: Path, scan: Path) -> Non
     assert scan.read_bytes() == before
 
 
+def test_a_folder_is_taken_up_where_it_was_left(tmp_path: Path, scan: Path) -> None:
+    (tmp_path / "in").mkdir()
+    scan.rename(tmp_path / "in" / "scan.nii.gz")
+    assert run("segment", tmp_path / "in", "-o", tmp_path / "out").exit_code == 0
+    made = (tmp_path / "out" / "scan.nii.gz").read_bytes()
+    again = run("segment", tmp_path / "in", "-o", tmp_path / "out")
+    assert again.exit_code == 0
+    assert "exists already" in again.output
+    assert (tmp_path / "out" / "scan.nii.gz").read_bytes() == made
+
+
+def test_one_slice_of_a_series_is_no_case(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "ct", np.full((4, 8, 8), -500, np.int16))
+    run("init", tmp_path / "study")
+    assert_refused(
+        run("ingest", *paths, "-p", tmp_path / "study"), "is one of the 4 slices of a series: give the folder"
+    )
+    assert run("ingest", tmp_path / "ct", "-p", tmp_path / "study").exit_code == 0
+
+
 def test_a_scan_is_recognised_behind_links(tmp_path: Path, scan: Path) -> None:
     before = scan.read_bytes()
     folder, link = tmp_path / "real", tmp_path / "link"
@@ -252,7 +272,9 @@ def test_segment_refuses_what_it_cannot_do(tmp_path: Path, scan: Path) -> None:
     other.write_bytes(scan.read_bytes())
     assert_refused(run("segment", scan, other, "-o", tmp_path / "one.nii.gz"), "is one file, but there are 2 scans")
     assert_refused(run("segment", scan, "-o", tmp_path / "x.nii.gz", "--model", "nowhere.pth"), "no such weights")
-    assert_refused(run("segment", scan, "-o", tmp_path / "x.mhd"), "unknown mask format")
+    for name in ("x.mhd", "x.foo"):
+        assert_refused(run("segment", scan, "-o", tmp_path / name), "unknown mask format")
+    assert_refused(run("segment", scan, "-o", tmp_path / "x.nii.gz", "--model", "unet"), "no model 'unet'")
     assert_refused(run("segment", scan, "-o", tmp_path / "x.nii.gz", "--model", scan), "cannot be read as a state dict")
 
 

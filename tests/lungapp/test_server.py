@@ -162,6 +162,22 @@ def test_a_case_whose_image_is_damaged_is_passed_over(served: tuple[TestClient, 
     registry.close()
 
 
+def test_a_mask_whose_file_is_gone_is_said_to_be_gone_or_made_again(served: tuple[TestClient, PhantomProject]) -> None:
+    client, made = served
+    assert client.post("/infer/threshold?image=0001").status_code == 200
+    registry = made.project.registry()
+    (label,) = registry.labels("0001")
+    label.path.unlink()
+    answer = client.get("/datastore/label?label=0001&tag=original")
+    assert answer.status_code == 404
+    assert str(made.project.folder) not in answer.text
+    assert client.get(f"/datastore/label?label={label.id}&tag=final").status_code == 404
+    assert client.post("/infer/threshold?image=0001").status_code == 200
+    assert client.get("/datastore/label?label=0001&tag=original").status_code == 200
+    assert len(registry.labels("0001")) == 2
+    registry.close()
+
+
 def test_no_answer_names_a_folder_of_the_server(served: tuple[TestClient, PhantomProject]) -> None:
     client, made = served
     registry = made.project.registry()
