@@ -18,9 +18,9 @@ from pydicom.errors import InvalidDicomError
 
 from datastore.geometry import Geometry
 from datastore.metaimage import itk_reason
-from datastore.nifti import first_line
 from datastore.slices import NotCTError, Slice, SliceFile, check_is_ct, slices_of, stack, transfer_syntax
 from datastore.volume import Volume
+from datastore.wording import first_line
 
 FIRST_ATTRIBUTES = (  # of files without the 128 bytes in front and the signature
     *(bytes([2, 0, element, 0]) for element in (0, 1, 2)),

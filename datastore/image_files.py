@@ -13,6 +13,7 @@ from datastore import dicom, metaimage, nifti, nrrd_files
 from datastore.atomic import atomic_path
 from datastore.labels import LUNGS
 from datastore.volume import Volume
+from datastore.wording import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def _named(path: Path, read: Callable[[Path], T]) -> T:
         raise
     except Exception as error:
         logger.info("%s", path, exc_info=True)
-        raise ValueError(f"{path}: cannot be read: {type(error).__name__}: {nifti.first_line(error)}") from error
+        raise ValueError(f"{path}: cannot be read: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _hounsfield_units(array: np.ndarray) -> np.ndarray:

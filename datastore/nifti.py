@@ -15,6 +15,7 @@ from nibabel.wrapstruct import WrapStructError
 from datastore.geometry import Geometry, Verbatim
 from datastore.orientation import to_lps
 from datastore.volume import Volume
+from datastore.wording import first_line
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 GRID_FIELDS = (
@@ -102,11 +103,6 @@ def write_nifti(volume: Volume, path: Path, compression: int = 4) -> None:
     if path.name.lower().endswith(".gz"):
         content = gzip.compress(content, compression, mtime=0)
     path.write_bytes(content)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for a one-line report."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -14,8 +14,8 @@ import numpy as np
 
 from datastore.geometry import Geometry, Verbatim
 from datastore.labels import Structure
-from datastore.nifti import first_line
 from datastore.volume import Volume
+from datastore.wording import first_line
 
 SPACE_TO_LPS = {
     "left-posterior-superior": (1.0, 1.0, 1.0),

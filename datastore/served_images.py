@@ -17,6 +17,7 @@ from datastore.image_files import read_ct, stored_shape, suffix_of
 from datastore.nifti import is_read_alike, write_nifti
 from datastore.records import Case
 from datastore.volume import Volume
+from datastore.wording import without_path
 
 AS_THEY_ARE = {".nii.gz", ".nii", ".nrrd", ".mha"}
 
@@ -47,7 +48,7 @@ class ServedImages:
         except FileNotFoundError as error:
             raise CaseImageError(f"the image of case {case.id} is gone") from error
         except (ValueError, OSError) as error:
-            reason = str(error).replace(f"{source.path}: ", "").replace(str(source.path), "its source")
+            reason = without_path(error, source.path, "its source")
             raise CaseImageError(f"the image of case {case.id} cannot be read: {reason}") from error
         _check_unchanged(case, volume.array.shape)
         if volume.geometry.corner_distance_mm(case.geometry, case.shape) > 0.1 * min(case.geometry.spacing_mm):
@@ -88,7 +89,7 @@ class ServedImages:
             stat = source.stat()
             shape, as_it_is = _looked_at(source, stat.st_mtime_ns, stat.st_size)
         except (ValueError, OSError) as error:
-            reason = str(error).replace(f"{source}: ", "").replace(str(source), "its source")
+            reason = without_path(error, source, "its source")
             raise CaseImageError(f"the image of case {case.id} cannot be read: {reason}") from error
         _check_unchanged(case, shape)
         return as_it_is

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from datastore.nifti import first_line
+from datastore.wording import first_line
 
 PIXEL_DATA = Tag("PixelData")
 DEFER_BYTES = 4096  # longer values, which is the pixels, are left on disk

@@ -22,6 +22,7 @@ from datastore.nrrd_files import read_segmentation
 from datastore.records import Case, Label, NewLabel
 from datastore.registry import Registry
 from datastore.volume import Volume
+from datastore.wording import without_path
 
 REFUSED_FOLDER = "refused"
 LARGEST_SEGMENTATION = 8  # layers of the image's size
@@ -75,8 +76,7 @@ def refused_uploads_kept(registry: Registry, case_id: str, upload: Path) -> Iter
         raise
     except Exception as error:
         kept = _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.replace(f"{upload}: ", "").replace(str(upload), "the file").split())
+        reason = without_path(error, upload, "the file")
         raise RefusedMaskError(f"mask of case {case_id} refused: {reason} (kept as {kept.name})") from error
 
 

@@ -27,6 +27,7 @@ from datastore.labels import LUNG_NAMES
 from datastore.registry import CASE_ID
 from datastore.served_images import CaseImageError
 from datastore.volume import Volume
+from datastore.wording import without_path
 from infers.adapter import LungInfer, result_extension, result_params
 from infers.models import THRESHOLD, Model, load_model
 from infers.segment import segment
@@ -177,5 +178,4 @@ class LungApp(MONAILabelApp):
                 raise ValueError("expected voxels in the file itself, got a header alone")
             return read_ct(path)
         except ValueError as error:
-            reason = str(error).replace(f"{path}: ", "").replace(str(path), "the file")
-            raise ValueError(f"the uploaded image cannot be read: {reason}") from error
+            raise ValueError(f"the uploaded image cannot be read: {without_path(error, path, 'the file')}") from error
