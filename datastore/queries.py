@@ -72,6 +72,7 @@ def to_case(row: Sequence[Any]) -> Case:
         geometry=Geometry.from_dict(stored.geometry),
         study_uid=stored.study_uid,
         description=stored.description,
+        sha256=stored.sha256,
         added_at=stored.added_at,
         status=Status(status),
         label_count=int(label_count),

@@ -53,6 +53,7 @@ class NewCase:
         geometry: Its grid.
         study_uid: StudyInstanceUID, or None.
         description: SeriesDescription, or "".
+        sha256: Of the file; None for a DICOM series, which its UID identifies.
     """
 
     source: Source
@@ -60,6 +61,7 @@ class NewCase:
     geometry: Geometry
     study_uid: str | None = None
     description: str = ""
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Case:
 
     Attributes:
         id: Short and neutral, e.g. `0042`; it says nothing of the patient.
+        sha256: Of the file when it was registered; None for a DICOM series.
         leased_until: When the live lease ends, or None.
         leased_by: Who holds it, or None.
     """
@@ -78,6 +81,7 @@ class Case:
     geometry: Geometry
     study_uid: str | None
     description: str
+    sha256: str | None
     added_at: datetime
     status: Status
     label_count: int

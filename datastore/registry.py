@@ -78,13 +78,13 @@ class Registry:
             if known is not None:
                 case = self._case(session, known.id)
                 same_place = new.geometry.corner_distance_mm(case.geometry, new.shape) < 0.1
-                if case.shape != new.shape or not same_place:
+                if case.shape != new.shape or not same_place or case.sha256 != new.sha256:
                     if case.label_count:
                         raise ValueError(
                             f"{new.source.path}: is case {case.id} already, of {case.shape[::-1]} voxels with "
-                            f"{case.label_count} masks, but has {new.shape[::-1]} now or lies elsewhere"
+                            f"{case.label_count} masks, but is another image of {new.shape[::-1]} voxels now"
                         )
-                    known.shape, known.geometry = list(new.shape), new.geometry.to_dict()
+                    known.shape, known.geometry, known.sha256 = list(new.shape), new.geometry.to_dict(), new.sha256
                 if not Path(known.path).exists() or not case.label_count:
                     known.path = str(new.source.path)  # the series was moved
                 session.flush()
@@ -96,6 +96,7 @@ class Registry:
                 series_uid=new.source.series_uid,
                 study_uid=new.study_uid,
                 description=new.description,
+                sha256=new.sha256,
                 shape=list(new.shape),
                 geometry=new.geometry.to_dict(),
                 added_at=datetime.now(UTC),

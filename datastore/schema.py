@@ -53,6 +53,7 @@ class CaseRow(Base):
     series_uid: Mapped[str | None]
     study_uid: Mapped[str | None]
     description: Mapped[str]
+    sha256: Mapped[str | None] = mapped_column(String(64))
     shape: Mapped[list[int]]
     geometry: Mapped[dict[str, Any]]
     added_at: Mapped[datetime]

@@ -43,6 +43,7 @@ class ServedImages:
             CaseImageError: If it is gone, cannot be read, or is not what was registered.
         """
         source = case.source
+        self._check_content(case)
         try:
             volume = read_ct(source.path, source.series_uid)
         except FileNotFoundError as error:
@@ -61,7 +62,9 @@ class ServedImages:
         Raises:
             CaseImageError: As `read`.
         """
-        if self.look_at(case):
+        as_it_is = self.look_at(case)
+        self._check_content(case)
+        if as_it_is:
             return case.source.path
         converted = self.cache_folder / f"{case.id}-{_fingerprint(case)}.nii.gz"
         if not converted.exists():
@@ -94,6 +97,15 @@ class ServedImages:
         _check_unchanged(case, shape)
         return as_it_is
 
+    def _check_content(self, case: Case) -> None:
+        """Refuse a file that holds another image than the one registered: it could be another patient."""
+        path = case.source.path
+        if case.sha256 is None or not path.is_file():
+            return
+        stat = path.stat()
+        if _sha256(path, stat.st_mtime_ns, stat.st_size) != case.sha256:
+            raise CaseImageError(f"the image of case {case.id} has changed since it was registered")
+
     def checksum(self, case: Case) -> str:
         """SHA-256 of that file, 64 hexadecimal digits."""
         path = self.path(case)
@@ -115,7 +127,7 @@ def _check_unchanged(case: Case, shape: tuple[int, ...]) -> None:
 
 def _fingerprint(case: Case) -> str:
     """Eight digits that change when the case is registered anew with other slices."""
-    what = json.dumps([case.source.key, case.shape, case.geometry.to_dict()])
+    what = json.dumps([case.source.key, case.sha256, case.shape, case.geometry.to_dict()])
     return hashlib.sha256(what.encode()).hexdigest()[:8]
 
 

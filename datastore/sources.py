@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datastore import dicom, image_files
+from datastore.atomic import sha256_of
 from datastore.dicom import Rejected, Series
 from datastore.records import NewCase, Source
 from datastore.volume import Volume
@@ -56,7 +57,7 @@ class Found:
             return NewCase(self.source, series.shape, series.geometry, series.study_uid, series.description)
         volume = self.read()
         z, y, x = volume.array.shape
-        return NewCase(self.source, (z, y, x), volume.geometry)
+        return NewCase(self.source, (z, y, x), volume.geometry, sha256=sha256_of(self.source.path))
 
 
 def find_sources(path: Path, progress: Callable[[], None] | None = None) -> tuple[list[Found], list[Rejected]]:

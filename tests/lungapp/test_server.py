@@ -13,7 +13,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from datastore.image_files import write_mask
+from datastore.phantom import Phantom
 from lungapp.app import LungApp
+from lungapp.ingest import ingest
 from lungapp.server import create_app
 
 
@@ -68,7 +70,6 @@ def test_a_dicom_series_goes_out_as_one_file_without_the_patient(
     from dicom_series import write_series
 
     from datastore.image_files import read_ct
-    from lungapp.ingest import ingest
 
     client, made = served
     folder = tmp_path_factory.mktemp("dicom")
@@ -162,6 +163,30 @@ def test_a_case_whose_image_is_damaged_is_passed_over(served: tuple[TestClient, 
     registry.close()
 
 
+def test_another_patients_image_under_the_same_name_is_never_served(
+    served: tuple[TestClient, PhantomProject], phantom: Phantom
+) -> None:
+    from datastore.nifti import write_nifti
+
+    client, made = served
+    registry = made.project.registry()
+    path = registry.case("0001").source.path
+    other = made.phantoms["0002"].image
+    assert other.array.shape == made.phantoms["0001"].image.array.shape
+    write_nifti(other, path)
+    for answer in (
+        client.get("/datastore/image?image=0001"),
+        client.get("/cases/0001/preview.png"),
+        client.post("/infer/threshold?image=0001"),
+    ):
+        assert answer.status_code == 404
+        assert "has changed since it was registered" in answer.json()["detail"]
+    assert client.post("/activelearning/random", json={"client_id": "ann"}).json()["id"] == "0002"
+    ingest(registry, [path], lambda: None)  # nobody has worked on it: the manager may mean it
+    assert client.get("/datastore/image?image=0001").status_code == 200
+    registry.close()
+
+
 def test_a_mask_whose_file_is_gone_is_said_to_be_gone_or_made_again(served: tuple[TestClient, PhantomProject]) -> None:
     client, made = served
     assert client.post("/infer/threshold?image=0001").status_code == 200
@@ -242,8 +267,6 @@ def test_a_mask_has_the_grid_of_its_image_bit_for_bit(
     served: tuple[TestClient, PhantomProject], tmp_path: Path, suffix: str
 ) -> None:
     import SimpleITK as sitk
-
-    from lungapp.ingest import ingest
 
     client, made = served
     image = sitk.GetImageFromArray(made.phantoms["0001"].image.array)

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("series_uid", sa.String),
         sa.Column("study_uid", sa.String),
         sa.Column("description", sa.String, nullable=False),
+        sa.Column("sha256", sa.String(64)),
         sa.Column("shape", sa.JSON, nullable=False),
         sa.Column("geometry", sa.JSON, nullable=False),
         sa.Column("added_at", moment, nullable=False),
