@@ -165,7 +165,8 @@ class Registry:
         write_mask(mask, path)
         digest = sha256_of(path)
         with self._write() as session:
-            if self._case(session, case_id).shape != known.shape:
+            present = self._case(session, case_id)
+            if (present.shape, present.geometry, present.sha256) != (known.shape, known.geometry, known.sha256):
                 raise ValueError(f"case {case_id} was registered anew meanwhile: submit the mask again")
             latest = session.scalar(newest_first(case_id).limit(1))
             parent = None if new.kind is Kind.PRELIMINARY else self._best(session, case_id)

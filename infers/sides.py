@@ -43,25 +43,6 @@ def separate_sides(
     return sides
 
 
-def sides_are_swapped(sides: np.ndarray) -> bool:
-    """Whether the label 1 (right) lies to the patient's left of label 2 where both are in a slice.
-
-    Args:
-        sides: (z, y, x) uint8 along LPS: 1 right lung, 2 left lung.
-
-    Returns:
-        True if most slices that hold both labels have them the wrong way round; False where none does.
-    """
-    x = np.arange(sides.shape[2])
-    votes = 0.0
-    right, left = ((sides == label).sum(axis=1) for label in (RIGHT, LEFT))
-    for right_row, left_row in zip(right, left, strict=True):
-        weight = min(right_row.sum(), left_row.sum())
-        if weight:
-            votes += float(weight * np.sign(left_row @ x / left_row.sum() - right_row @ x / right_row.sum()))
-    return votes < 0
-
-
 def _cut_apart(lung: np.ndarray, hu: np.ndarray | None, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Components of a lung mask, with a component that holds both lungs cut into two."""
     pieces = cc3d.connected_components(lung, connectivity=6, out_dtype=np.uint32).astype(np.int32)

@@ -10,7 +10,7 @@ import pytest
 
 from datastore.image_files import read_ct
 from datastore.phantom import Phantom, chest_phantom
-from infers.sides import separate_sides, sides_are_swapped
+from infers.sides import separate_sides
 from infers.threshold import threshold_lungs
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -212,13 +212,6 @@ def test_bad_input_is_named(hu: np.ndarray, spacing_mm: tuple[float, float, floa
 def test_sides_of_a_mask_without_image_follow_position() -> None:
     true = chest(4).lungs.array
     assert np.array_equal(separate_sides(true > 0, SPACING_MM), true)
-
-
-def test_swapped_sides_are_noticed() -> None:
-    true = chest(4).lungs.array
-    assert not sides_are_swapped(true)
-    assert sides_are_swapped(np.array([0, 2, 1], np.uint8)[true])
-    assert not sides_are_swapped(np.where(true == 2, 0, true))
 
 
 def real_case(name: str) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
