@@ -14,13 +14,21 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from datastore.labels import LUNG_NAMES
-from datastore.records import Case, Kind, Label, NewLabel, Status
-from datastore.registry import CASE_ID, LABEL_ID, Registry, UnknownCaseError
+from datastore.records import DONE, TO_DO, Case, Kind, Label, NewLabel, Status
+from datastore.registry import CASE_ID, LABEL_ID, LOCAL, CaseFilter, Registry, UnknownCaseError
+from datastore.registry.standing import LUNGS
 from datastore.served_images import CaseImageError, ServedImages
 from datastore.submission import refused_uploads_kept, submit_mask
 
-TAGS = {DefaultLabelTag.ORIGINAL.value: Kind.PRELIMINARY, DefaultLabelTag.FINAL.value: Kind.SUBMITTED}
-AUTHOR = "local"  # until there are users, everyone who reaches the server is the person at this machine
+DRAFT = "draft"
+TAGS = {  # what a label version was made as, by the tag under which clients ask for it
+    DefaultLabelTag.ORIGINAL.value: (Kind.PRELIMINARY,),
+    DefaultLabelTag.FINAL.value: (Kind.SUBMITTED, Kind.ACCEPTED),
+    DRAFT: (Kind.DRAFT,),
+}
+FINISHED = CaseFilter(statuses=DONE)
+UNFINISHED = CaseFilter(statuses=TO_DO)
+LONGEST_SECONDS = 7 * 24 * 3600.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,22 +75,19 @@ class RegistryDatastore(Datastore):
 
     def datalist(self) -> list[dict[str, Any]]:
         """Image and submitted mask of every finished case."""
-        pairs = []
-        for case in self.registry.cases(Status.SUBMITTED):
-            label = self.registry.latest_label(case.id, Kind.SUBMITTED)
-            if label is not None:
-                pairs.append({"image": str(self.images.path(case)), "label": str(label.path)})
-        return pairs
+        return [
+            {"image": str(self.images.path(case)), "label": str(self.registry.label(case.head).path)}
+            for case in self.registry.each_case(FINISHED)
+            if case.head is not None
+        ]
 
     def finished(self) -> list[dict[str, str]]:
         """Image id and label id of every finished case: `datalist` without the server's paths."""
-        labels = ((case.id, self.get_label_by_image_id(case.id, "final")) for case in self.registry.cases())
-        return [{"image": case_id, "label": label_id} for case_id, label_id in labels if label_id]
+        return [{"image": case_id, "label": label_id} for case_id, label_id in self.registry.heads(FINISHED)]
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """Newest label id by tag."""
-        newest = {tag: self.registry.latest_label(image_id, kind) for tag, kind in TAGS.items()}
-        return {tag: label.id for tag, label in newest.items() if label is not None}
+        return {tag: label.id for tag, label in self._newest(image_id).items()}
 
     def get_label_by_image_id(self, image_id: str, tag: str) -> str:
         """Newest label id of a tag, or "" if there is none."""
@@ -132,15 +137,15 @@ class RegistryDatastore(Datastore):
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Cases with a submitted mask, or with any mask for tag `original`."""
-        return [case.id for case in self.registry.cases() if self._is_labelled(case, label_tag)]
+        return self.registry.case_ids(self._labelled(label_tag, True))
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """The other cases."""
-        return [case.id for case in self.registry.cases() if not self._is_labelled(case, label_tag)]
+        return self.registry.case_ids(self._labelled(label_tag, False))
 
     def list_images(self) -> list[str]:
         """Every case."""
-        return [case.id for case in self.registry.cases()]
+        return self.registry.case_ids(CaseFilter())
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """Refused: images leave a project through the command line."""
@@ -164,22 +169,26 @@ class RegistryDatastore(Datastore):
         Args:
             image_id: The case.
             label_filename: The uploaded file.
-            label_tag: `final`, or "" which means the same.
-            label_info: The client's `params`: `label_info` names the segments in order, `client_id`, `model`.
+            label_tag: `final`, or "" which means the same; `draft` keeps work in progress.
+            label_info: The client's `params`: `label_info` names the segments in order, `client_id`, `model`;
+                `parent`: id of the version that the mask was made on; `seconds`: how long it took.
         """
-        case, upload = self.case(image_id), Path(label_filename)
-        with refused_uploads_kept(self.registry, case.id, upload):
-            if (label_tag or "final") != DefaultLabelTag.FINAL.value:
-                raise ValueError(f"unknown tag {label_tag[:80]!r}: only 'final' masks are taken")
+        case_id, upload = _case_id(image_id), Path(label_filename)
+        with refused_uploads_kept(self.registry, case_id, upload):
+            if (label_tag or DefaultLabelTag.FINAL.value) not in (DefaultLabelTag.FINAL.value, DRAFT):
+                raise ValueError(f"unknown tag {label_tag[:80]!r}: only 'final' masks and 'draft' are taken")
             names = segment_names(label_info.get("label_info"))
+            seconds = _seconds(label_info.get("seconds"))
         new = NewLabel(
-            kind=Kind.SUBMITTED,
-            author=AUTHOR,
+            kind=Kind.DRAFT if label_tag == DRAFT else Kind.SUBMITTED,
+            author=LOCAL,
             tool=_short(label_info.get("tool")) or "MONAI Label client",
             client_id=_short(label_info.get("client_id")),
             model=_short(label_info.get("model")),
+            parent=_short(label_info.get("parent")),
+            seconds=seconds,
         )
-        return submit_mask(self.registry, case.id, upload, names, new).id
+        return submit_mask(self.registry, case_id, upload, names, new).id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Refused: nothing is deleted."""
@@ -205,15 +214,11 @@ class RegistryDatastore(Datastore):
     def json(self) -> dict[str, Any]:
         """Every case with its newest labels, in the shape of MONAI Label's own datastore."""
         objects = {}
-        for case in self.registry.cases():
-            labels = {tag: self.registry.latest_label(case.id, kind) for tag, kind in TAGS.items()}
+        for case in self.registry.each_case(CaseFilter()):
+            labels = self._newest(case.id) if case.label_count else {}
             objects[case.id] = {
                 "image": {"ext": "", "info": {"description": case.description, "status": str(case.status)}},
-                "labels": {
-                    tag: {"ext": ".nii.gz", "info": _label_info(label)}
-                    for tag, label in labels.items()
-                    if label is not None
-                },
+                "labels": {tag: {"ext": ".nii.gz", "info": _label_info(label)} for tag, label in labels.items()},
             }
         return {"name": self.name(), "description": self.description(), "objects": objects}
 
@@ -224,9 +229,7 @@ class RegistryDatastore(Datastore):
             ValueError: If it has not the form of one.
             UnknownCaseError: If there is none.
         """
-        if not CASE_ID.fullmatch(image_id):
-            raise ValueError(f"bad image id {image_id[:80]!r}: expected digits such as '0042'")
-        return self.registry.case(image_id)
+        return self.registry.case(_case_id(image_id))
 
     def label(self, label_id: str, tag: str) -> Label:
         """A label version by its id, or the newest of a case by the case's id and a tag.
@@ -238,20 +241,34 @@ class RegistryDatastore(Datastore):
         if tag not in TAGS:
             raise ValueError(f"unknown tag {tag[:80]!r}: expected one of {', '.join(TAGS)}")
         if LABEL_ID.fullmatch(label_id):
-            case_id = label_id.split("-")[0]
-            found = next((item for item in self.registry.labels(case_id) if item.id == label_id), None)
+            found = self.registry.label(label_id)
         else:
-            found = self.registry.latest_label(self.case(label_id).id, TAGS[tag])
-        if found is None or found.kind is not TAGS[tag]:
+            newest = self._newest(self.case(label_id).id).get(tag)
+            if newest is None:
+                raise UnknownCaseError(f"no label {label_id} with tag {tag}")
+            found = newest
+        if found.made_as not in TAGS[tag]:
             raise UnknownCaseError(f"no label {label_id} with tag {tag}")
         if not found.path.exists():
             raise UnknownCaseError(f"the file of label {found.id} is missing: see `lungapp doctor`")
         return found
 
-    def _is_labelled(self, case: Case, tag: str | None) -> bool:
+    def _newest(self, case_id: str) -> dict[str, Label]:
+        """The version that a client means by a tag: the newest that nothing took the place of."""
+        newest: dict[str, Label] = {}
+        for label in self.registry.labels(case_id):
+            if label.target != LUNGS or label.kind is Kind.SUPERSEDED:
+                continue
+            for tag, kinds in TAGS.items():
+                if label.made_as in kinds:
+                    newest[tag] = label
+        return newest
+
+    def _labelled(self, tag: str | None, has_label: bool) -> CaseFilter:
         if tag == DefaultLabelTag.ORIGINAL.value:
-            return case.status is not Status.OPEN
-        return case.status is Status.SUBMITTED
+            with_mask = tuple(status for status in Status if status is not Status.OPEN)
+            return CaseFilter(statuses=with_mask if has_label else (Status.OPEN,))
+        return FINISHED if has_label else UNFINISHED
 
 
 def segment_names(label_info: Any) -> list[str | None] | None:
@@ -276,6 +293,7 @@ def _label_info(label: Label) -> dict[str, Any]:
         "label_id": label.id,
         "number": label.number,
         "kind": str(label.kind),
+        "conflict": label.conflict,
         "author": label.author,
         "client_id": label.client_id,
         "model": label.model,
@@ -283,6 +301,20 @@ def _label_info(label: Label) -> dict[str, Any]:
         "checksum": f"SHA256:{label.sha256}",
         "label_names": list(LUNG_NAMES),
     }
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_SECONDS:
+        raise ValueError(f"seconds {str(value)[:40]!r}: expected a number from 0 to {LONGEST_SECONDS:g}")
+    return float(value)
+
+
+def _case_id(image_id: str) -> str:
+    if not CASE_ID.fullmatch(image_id):
+        raise ValueError(f"bad image id {image_id[:80]!r}: expected digits such as '0042'")
+    return image_id
 
 
 def _short(value: Any) -> str | None:

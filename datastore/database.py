@@ -13,6 +13,9 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from datastore.patients import SplitRatios
+from datastore.secret import ProjectSecret
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 DatabaseUrl: TypeAlias = str | URL
 BUSY_TIMEOUT_MS = 30_000
@@ -23,11 +26,13 @@ class RegistryError(Exception):
     """The registry cannot be opened or used; the message says which and why."""
 
 
-def open_engine(url: DatabaseUrl) -> Engine:
+def open_engine(url: DatabaseUrl, secret: ProjectSecret, ratios: SplitRatios) -> Engine:
     """An engine on the registry at `url`, its schema up to date.
 
     Args:
         url: A SQLAlchemy URL; `sqlite_url` makes that of a file.
+        secret: Of the project; a registry of an older version gets its places encrypted with it.
+        ratios: Splits for the patients of such a registry.
 
     Raises:
         RegistryError: If it cannot be opened, is no registry, or was made by a newer version.
@@ -46,8 +51,12 @@ def open_engine(url: DatabaseUrl) -> Engine:
     elif engine.dialect.name == "postgresql":
         event.listen(engine, "begin", _begin_postgresql)
     try:
-        with engine.execution_options(writes=True).begin() as connection:
-            migrate(connection)
+        with engine.connect() as connection:
+            is_current = _is_current(connection)
+        if not is_current:
+            with engine.execution_options(writes=True, migrates=True).begin() as connection:
+                migrate(connection, secret, ratios)
+            engine.dispose()  # connections that keep foreign keys again
     except CommandError as error:
         engine.dispose()
         raise RegistryError(f"{place}: made by another version of lungapp: {error}") from error
@@ -62,16 +71,28 @@ def sqlite_url(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
-def migrate(connection: Connection, revision: str = "head") -> None:
+def migrate(connection: Connection, secret: ProjectSecret, ratios: SplitRatios, revision: str = "head") -> None:
     """Bring the schema on `connection` to `revision`; nothing happens if it is there already."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    if revision == "head":
-        present = MigrationContext.configure(connection).get_current_heads()
-        if set(present) == set(ScriptDirectory.from_config(config).get_heads()):
-            return
-    config.attributes["connection"] = connection
+    if revision == "head" and _is_current(connection):
+        return  # another process was first
+    config = _config()
+    config.attributes.update(connection=connection, secret=secret, ratios=ratios)
     command.upgrade(config, revision)
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise RegistryError(f"a row of {broken[0]} refers to a row of {broken[2]} that is not there")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _is_current(connection: Connection) -> bool:
+    present = MigrationContext.configure(connection).get_current_heads()
+    return set(present) == set(ScriptDirectory.from_config(_config()).get_heads())
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -85,7 +106,13 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Writers take the write lock at once: a reader that turns writer half-way would fail instead of wait."""
+    """Writers take the write lock at once: a reader that turns writer half-way would fail instead of wait.
+
+    A migration rebuilds tables that others refer to; SQLite's own procedure for that is to look at the foreign
+    keys afterwards, in the same transaction.
+    """
+    if connection.get_execution_options().get("migrates", False):
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
 
 

@@ -56,7 +56,7 @@ def submit_mask(
     with refused_uploads_kept(registry, case_id, upload):
         mask = _checked(case, upload, names)
     try:
-        return registry.add_label(case_id, mask, new)
+        return registry.add_label(case, mask, new)
     except Exception:  # a full disk, a database that is away: the work is kept if anything can be
         with suppress(OSError):
             _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)

@@ -1,15 +1,14 @@
-"""MONAI Label's `Strategy`: a ranking of the open cases, and a lease on the first that is free."""
+"""MONAI Label's `Strategy`: an order of the cases, and a lease on the first that is free."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from datastore.registry import Registry
+from datastore.registry import Order, Registry
 
 ANONYMOUS = "anonymous"
 
@@ -23,8 +22,8 @@ class LeasingStrategy(Strategy):
     """Offers a case to an annotator and holds it for them.
 
     Args:
-        registry: Knows the open cases and keeps the leases.
-        rank: Puts case ids in order, the next one first.
+        registry: Knows the cases and keeps the leases.
+        order: Which case comes first.
         description: One sentence for people.
         lease: How long a case is held for the one who was given it.
     """
@@ -32,13 +31,13 @@ class LeasingStrategy(Strategy):
     def __init__(
         self,
         registry: Registry,
-        rank: Callable[[Sequence[str]], list[str]],
+        order: Order,
         description: str,
         lease: timedelta,
     ) -> None:
         super().__init__(description)
         self._registry = registry
-        self._rank = rank
+        self._order = order
         self._lease = lease
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
@@ -46,8 +45,6 @@ class LeasingStrategy(Strategy):
 
         Cases in `passed_over` are left out.
         """
-        holder = holder_of(request)
-        passed_over = set(request.get("passed_over", ()))
-        ranked = self._rank([case_id for case_id in self._registry.open_cases(holder) if case_id not in passed_over])
-        lease = self._registry.lease_first(ranked, holder, self._lease)
+        passed_over = tuple(request.get("passed_over", ()))
+        lease = self._registry.lease_next(self._order, holder_of(request), self._lease, passed_over)
         return {} if lease is None else {"id": lease.case_id}

@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import postgres
 import pytest
 import torch
+from sqlalchemy import create_engine, text
 
 from datastore.geometry import Geometry
 from datastore.nifti import write_nifti
 from datastore.phantom import Phantom, chest_phantom
+from datastore.registry import Registry
+from datastore.secret import SECRET_FILE
 from datastore.volume import Volume
 from lungapp.ingest import ingest
 from lungapp.project import Project, init_project
@@ -52,6 +56,35 @@ def small_volume() -> Volume:
     direction = (np.cos(angle), -np.sin(angle), 0.0, np.sin(angle), np.cos(angle), 0.0, 0.0, 0.0, 1.0)
     geometry = Geometry((0.7, 0.8, 2.5), (-101.25, 33.3, -700.125), tuple(float(v) for v in direction))
     return Volume(array, geometry)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres.cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database, on each of the two."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'registry.sqlite'}"
+    url = str(request.getfixturevalue("postgres_url"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def registry(database_url: str, tmp_path: Path) -> Iterator[Registry]:
+    """An empty registry on each of the two databases."""
+    (tmp_path / SECRET_FILE).write_text("5a" * 32)  # patients fall into the same splits in every run
+    opened = Registry.open(database_url, tmp_path / "labels")
+    yield opened
+    opened.close()
 
 
 @dataclass(frozen=True)

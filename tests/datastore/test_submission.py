@@ -66,7 +66,7 @@ def test_a_mask_that_cannot_be_stored_is_kept(
 ) -> None:
     upload = tmp_path / "mask.nii.gz"
     write_mask(phantom.lungs, upload)
-    monkeypatch.setattr("datastore.registry.write_mask", full_disk)
+    monkeypatch.setattr("datastore.registry.labels.write_mask", full_disk)
     with pytest.raises(OSError, match="No space left"):
         submit_mask(registry, "0001", upload, None, SUBMITTED)
     (kept,) = (registry.labels_folder / "0001" / "refused").iterdir()

@@ -5,7 +5,12 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.random import rank
+from strategies.random import order
+
+
+def rank(ids: list[str], seed: int) -> list[str]:
+    return sorted(ids, key=order(seed).position)
+
 
 IDS = st.lists(st.from_regex(r"[0-9]{4}", fullmatch=True), unique=True, max_size=30)
 

@@ -3,65 +3,23 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import postgres
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from registries import SHAPE, label, mask, new_case, next_case
 
 from datastore.database import RegistryError
 from datastore.geometry import Geometry
 from datastore.image_files import read_mask
-from datastore.records import Kind, NewCase, NewLabel, Source, Status
+from datastore.records import Kind, Source, Status
 from datastore.registry import Registry, UnknownCaseError
 from datastore.schema import Base
 from datastore.volume import Volume
-
-SHAPE = (3, 4, 5)
-HALF_HOUR = timedelta(minutes=30)
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with postgres.cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an empty database, on each of the two."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'registry.sqlite'}"
-    url = str(request.getfixturevalue("postgres_url"))
-    with create_engine(url).begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    return url
-
-
-@pytest.fixture
-def registry(database_url: str, tmp_path: Path) -> Iterator[Registry]:
-    opened = Registry.open(database_url, tmp_path / "labels")
-    yield opened
-    opened.close()
-
-
-def new_case(name: str, series_uid: str | None = None) -> NewCase:
-    return NewCase(Source(Path("/scans") / name, series_uid), SHAPE, Geometry((0.7, 0.8, 2.5)), "1.2", "Thorax")
-
-
-def mask(value: int = 1) -> Volume:
-    return Volume(np.full(SHAPE, value, np.uint8), Geometry((0.7, 0.8, 2.5)))
-
-
-def label(kind: Kind = Kind.SUBMITTED, model: str | None = None) -> NewLabel:
-    return NewLabel(kind, author="ann", tool="3D Slicer", client_id="slicer-1", model=model)
 
 
 def test_a_case_comes_back_as_it_was_registered(registry: Registry) -> None:
@@ -140,7 +98,7 @@ def test_every_label_is_a_version_and_none_changes_the_ones_before(registry: Reg
     before = first.path.read_bytes()
     second = registry.add_label("0001", mask(2), label())
     third = registry.add_label("0001", mask(0), label())
-    assert registry.labels("0001") == [first, second, third]
+    assert [item.id for item in registry.labels("0001")] == [first.id, second.id, third.id]
     assert [item.number for item in registry.labels("0001")] == [1, 2, 3]
     assert [item.parent for item in registry.labels("0001")] == [None, first.id, second.id]
     assert first.path.read_bytes() == before
@@ -148,7 +106,7 @@ def test_every_label_is_a_version_and_none_changes_the_ones_before(registry: Reg
         assert (read_mask(item.path).array == value).all()
     assert registry.latest_label("0001") == third
     assert registry.latest_label("0001", Kind.PRELIMINARY) == first
-    assert registry.latest_label("0001", Kind.PRELIMINARY, "unet-abc") is None
+    assert registry.latest_label("0001", Kind.PRELIMINARY, model="unet-abc") is None
     assert registry.case("0001").status is Status.SUBMITTED
 
 
@@ -175,11 +133,6 @@ def test_a_mask_of_another_shape_is_refused_and_nothing_is_stored(registry: Regi
 def test_an_unknown_case_is_said_to_be_unknown(registry: Registry, method: str) -> None:
     with pytest.raises(UnknownCaseError, match="no case '0007'"):
         getattr(registry, method)("0007")
-
-
-def next_case(registry: Registry, holder: str, lease: timedelta = HALF_HOUR) -> str | None:
-    given = registry.lease_first(registry.open_cases(holder), holder, lease)
-    return None if given is None else given.case_id
 
 
 def test_two_annotators_never_hold_one_case(registry: Registry) -> None:
@@ -209,7 +162,6 @@ def test_a_submitted_case_is_free_of_its_lease_and_never_offered_again(registry:
     assert registry.case("0001").leased_by is None
     assert next_case(registry, "ann") is None
     assert next_case(registry, "bob") is None
-    assert registry.lease_first(["0001"], "bob", HALF_HOUR) is None  # even if a strategy ranks it
 
 
 def test_fifty_annotators_who_ask_at_once_get_fifty_cases(registry: Registry) -> None:
@@ -245,7 +197,7 @@ def test_check_finds_what_is_missing_changed_or_left_over(registry: Registry) ->
     young = sound.path.with_name("0001-11111111.nii.gz")  # a submission whose row is not written yet
     young.write_bytes(sound.path.read_bytes())
     os.utime(orphan, (0, 0))
-    sentences = list(registry.check())
+    sentences = [fault.what for fault in registry.check()]
     assert len(sentences) == 3
     for path, what in ((missing.path, "missing"), (changed.path, "changed"), (orphan, "does not know")):
         assert any(path.name in sentence and what in sentence for sentence in sentences)
@@ -269,7 +221,7 @@ def open_sqlite(folder: Path) -> Registry:
 
 def test_sqlite_is_set_to_survive(tmp_path: Path) -> None:
     registry = open_sqlite(tmp_path)
-    with registry._engine.connect() as connection:
+    with registry.engine.connect() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -279,7 +231,7 @@ def test_sqlite_is_set_to_survive(tmp_path: Path) -> None:
 
 
 def test_the_migrations_make_the_tables_that_the_models_say(registry: Registry) -> None:
-    with registry._engine.connect() as connection:
+    with registry.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 

@@ -1,0 +1,71 @@
+"""Where a case stands: what follows from its labels and the rules, kept on its row and in the tally.
+
+Everything that changes a case's status or eligibility goes through here, so that counting cases and finding the
+next one never has to look at all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.orm import Session
+
+from datastore.records import DONE, Kind, Status
+from datastore.schema import CaseRow, LabelRow, TallyRow
+
+LUNGS = "lungs"
+
+
+def count_in(session: Session, case: CaseRow) -> None:
+    """Count a new case."""
+    _tally(session, case.status, case.eligible, 1)
+
+
+def restate(session: Session, case: CaseRow) -> None:
+    """Bring a case's row up to date after its labels, its exclusion or its reopening changed."""
+    session.flush()
+    before = case.status, case.eligible
+    labels = session.execute(
+        select(LabelRow.id, LabelRow.kind, LabelRow.made_as, LabelRow.conflict)
+        .where(LabelRow.case_id == case.id, LabelRow.target == LUNGS)
+        .order_by(LabelRow.number)
+    ).all()
+    kinds = [Kind(label.kind) for label in labels]
+    has_conflict = any(label.conflict and label.kind == Kind.SUBMITTED for label in labels)
+    case.status = str(status_of(kinds, has_conflict=has_conflict))
+    heads = [label.id for label in labels if Kind(label.kind) in (Kind.SUBMITTED, Kind.ACCEPTED, Kind.REJECTED)]
+    case.head_id = heads[-1] if heads else None
+    case.eligible = case.exclusion is None or case.overrule is not None
+    case.offered = case.eligible and (case.reopened or Status(case.status) not in DONE)
+    if before != (case.status, case.eligible):
+        _tally(session, *before, -1)
+        _tally(session, case.status, case.eligible, 1)
+    session.flush()
+
+
+def status_of(kinds: Sequence[Kind], *, has_conflict: bool) -> Status:
+    """The status of a case with masks of these kinds.
+
+    >>> status_of([Kind.PRELIMINARY, Kind.SUBMITTED], has_conflict=False)
+    <Status.SUBMITTED: 'submitted'>
+
+    Args:
+        kinds: Of its label versions, the oldest first.
+        has_conflict: Whether a submitted one was made on an outdated version.
+    """
+    waiting = kinds.count(Kind.SUBMITTED)
+    if waiting:
+        return Status.CONFLICT if has_conflict or waiting > 1 else Status.SUBMITTED
+    for kind in (Kind.ACCEPTED, Kind.DRAFT, Kind.REJECTED):
+        if kind in kinds:
+            return Status(kind)
+    return Status.PRELIMINARY if kinds else Status.OPEN
+
+
+def _tally(session: Session, status: str, eligible: bool, change: int) -> None:
+    where = (TallyRow.status == status, TallyRow.eligible == eligible)
+    counted = session.execute(update(TallyRow).where(*where).values(count=TallyRow.count + change))
+    if isinstance(counted, CursorResult) and counted.rowcount == 0:
+        session.add(TallyRow(status=status, eligible=eligible, count=change))
+        session.flush()
