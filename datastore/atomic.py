@@ -33,7 +33,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             os.replace(temporary, path)
         else:
             _link_new(temporary, path)
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -61,7 +61,8 @@ def _link_new(temporary: Path, path: Path) -> None:
         os.rename(temporary, path)
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Make what happened in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,92 +1,35 @@
-"""DICOM files: which series lie in a folder, and their Hounsfield units.
+"""DICOM files: the series in a folder or at a registered place, and their Hounsfield units.
 
-A series is read only when its slices make a volume (`slices.py`).
+A series is read only when its slices make a volume (`stacking.py`).
 """
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from datastore.geometry import Geometry
+from datastore.grouping import Limits, SeriesGroups
+from datastore.headers import FIRST_ATTRIBUTES, read_header
 from datastore.metaimage import itk_reason
-from datastore.slices import NotCTError, Slice, SliceFile, check_is_ct, slices_of, stack, transfer_syntax
+from datastore.records import Source
+from datastore.series import Rejected, Series, assemble
+from datastore.slices import Flaw, Slice, SliceError, facts_of, slices_of
 from datastore.volume import Volume
+from datastore.walking import walk
 from datastore.wording import first_line
 
-FIRST_ATTRIBUTES = (  # of files without the 128 bytes in front and the signature
-    *(bytes([2, 0, element, 0]) for element in (0, 1, 2)),
-    *(bytes([8, 0, element, 0]) for element in (0, 1, 5, 8, 0x12, 0x16, 0x18)),
-)
 
-
-@dataclass(frozen=True)
-class Series:
-    """A readable CT series, its slices sorted from one end to the other along their normal.
-
-    Attributes:
-        uid: SeriesInstanceUID.
-        study_uid: StudyInstanceUID.
-        description: SeriesDescription, or "".
-        folder: The folder that holds its files.
-        slices: Sorted along the slice normal.
-        spacing_mm: Distance between slices.
-    """
-
-    uid: str
-    study_uid: str
-    description: str
-    folder: Path
-    slices: tuple[Slice, ...]
-    spacing_mm: float
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(z, y, x) voxels."""
-        return (len(self.slices), *self.slices[0].shape)
-
-    @property
-    def geometry(self) -> Geometry:
-        """The grid of the volume that the slices make."""
-        first = self.slices[0]
-        rows, columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
-        normal = np.cross(rows, columns)
-        direction = np.stack([rows, columns, normal], axis=1)
-        row_distance, column_distance = first.spacing_mm
-        return Geometry(
-            spacing_mm=(column_distance, row_distance, self.spacing_mm),
-            origin_mm=first.position_mm,
-            direction=tuple(float(value) for value in direction.ravel()),
-        )
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A series or file that is not a CT volume.
-
-    Attributes:
-        path: The folder or file.
-        reason: Why, in words.
-        damaged: Whether it ought to be one: a CT series with a slice missing, a torn file. False for what
-            simply is something else: a localizer, a report, an MR series.
-        series_uid: Of the series, or None for a file that could belong to any.
-    """
-
-    path: Path
-    reason: str
-    damaged: bool
-    series_uid: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+def nobody(_patient_id: str) -> str:
+    """The key of a patient where nobody asks for one."""
+    return ""
 
 
 def is_dicom(path: Path) -> bool:
@@ -95,73 +38,64 @@ def is_dicom(path: Path) -> bool:
     Raises:
         OSError: If it cannot be opened.
     """
-    if not path.is_file() or path.name == "DICOMDIR":
+    if not path.is_file() or is_index(path.name):
         return False
     with open(path, "rb") as file:
         start = file.read(132)
     return start[128:] == b"DICM" or start[:4] in FIRST_ATTRIBUTES
 
 
-def find_series(
-    folder: Path, *, recursive: bool = False, progress: Callable[[], None] | None = None
-) -> tuple[list[Series], list[Rejected]]:
-    """Every series in a folder, headers only.
+def is_index(name: str) -> bool:
+    """Whether a file of that name lists the DICOM files beside it and is none itself."""
+    return name.upper() == "DICOMDIR"
 
-    Args:
-        folder: The folder.
-        recursive: Whether to look into the folders below, each of which keeps its own series.
-        progress: Called once for each file.
+
+def find_series(folder: Path) -> tuple[list[Series], list[Rejected]]:
+    """Every series in a folder, headers only, without the folders below.
 
     Returns:
-        The readable CT series, in the order of their folders and UIDs, and what was left out and why.
+        The readable CT series and what was left out and why.
     """
-    found: list[Series] = []
     rejected: list[Rejected] = []
-    for root, names in walk(folder, rejected, recursive=recursive):
-        groups: dict[str, list[SliceFile]] = defaultdict(list)
+
+    def refused(error: OSError) -> None:
+        rejected.append(Rejected(folder, f"cannot be read: {error.strerror}", damaged=True))
+
+    groups = SeriesGroups(nobody, Limits())
+    for root, names in walk(os.path.abspath(folder), refused, recursive=False):
         for name in names:
-            if progress is not None:
-                progress()
-            path = root / name
-            try:
-                if is_dicom(path):
-                    file = SliceFile.read(path)
-                    uid = str(file.header.get("SeriesInstanceUID") or "")
-                    if not uid:
-                        raise ValueError("has no SeriesInstanceUID: what it belongs to cannot be told")
-                    groups[uid].append(file)
-                elif path.suffix.lower() == ".dcm":
-                    what = (
-                        "not a DICOM file (no DICM signature)"
-                        if not path.is_file() or path.stat().st_size
-                        else "empty file (0 bytes)"
-                    )
-                    rejected.append(Rejected(path, what, damaged=True))
-            except OSError as error:
-                rejected.append(Rejected(path, f"cannot be read: {error.strerror}", damaged=True))
-            except ValueError as error:
-                rejected.append(Rejected(path, first_line(error), damaged=True))
-        torn = [item for item in rejected if item.path.parent == root and item.series_uid is None and item.damaged]
-        for uid in sorted(groups):
-            try:
-                if torn and len(groups) == 1:  # the torn file can only be a slice of this series
-                    raise ValueError(f"{torn[0].path.name} is damaged ({torn[0].reason})")
-                found.append(_series(root, groups[uid]))
-            except ValueError as error:
-                reason = f"{first_line(error)} (series ...{uid[-12:]})"
-                rejected.append(Rejected(root, reason, not isinstance(error, NotCTError), uid))
-    return found, rejected
+            reason = None if is_index(name) else groups.offer(root, name)
+            rejected += [reason] if reason else []
+    groups.end_folder()
+    results = list(groups.rest())
+    found = [item for item in results if isinstance(item, Series)]
+    return found, rejected + [item for item in results if isinstance(item, Rejected)]
 
 
-def walk(folder: Path, rejected: list[Rejected], *, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
-    """Folders and the names of their files, sorted, hidden ones left out; what cannot be entered is rejected."""
+def series_of(source: Source) -> Series:
+    """The series of the files that a source lists, from their headers.
 
-    def refuse(error: OSError) -> None:
-        rejected.append(Rejected(Path(error.filename), f"cannot be read: {error.strerror}", damaged=True))
+    Raises:
+        FileNotFoundError: If one is missing.
+        ValueError: If they are no whole volume, or not the series of the source.
+    """
+    items: list[Slice | Flaw] = []
+    for name in source.files:
+        path = source.path / name
+        items += slices_in(path)
+        if items[-1].facts.uid != source.series_uid:
+            raise SliceError(f"expected series {source.series_uid}, got {items[-1].facts.uid}", path)
+    return assemble(items)
 
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
-        yield Path(root), sorted(name for name in names if not name.startswith("."))
+
+def read_source(source: Source) -> Volume:
+    """The Hounsfield units of a DICOM series where it lies; a folder is searched if its files are not listed.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If there is no such series, or it is no complete volume.
+    """
+    return read_series(series_of(source)) if source.files else read_folder(source.path, source.series_uid)
 
 
 def read_series(series: Series) -> Volume:
@@ -172,18 +106,19 @@ def read_series(series: Series) -> Volume:
         is superior.
 
     Raises:
-        ValueError: If a slice's pixels cannot be read; the message names its file.
+        SliceError: If a slice's pixels cannot be read; the message names its file.
     """
     array = np.empty(series.shape, dtype=np.int16)
     frames: dict[Path, np.ndarray] = {}
     is_rescaled = False
     for index, item in enumerate(series.slices):
-        if item.path not in frames:
-            frames = {item.path: _pixels(item.path)}
-            is_rescaled = frames[item.path].dtype == np.float64
-        pixels = frames[item.path][item.frame]
+        path = item.path
+        if path not in frames:
+            frames = {path: _pixels(path, index + 1)}
+            is_rescaled = frames[path].dtype == np.float64
+        pixels = frames[path][item.frame]
         if pixels.shape != item.shape:
-            raise ValueError(f"{item.path}: expected {item.shape} pixels, got {pixels.shape}")
+            raise SliceError(f"slice {index + 1} has {pixels.shape} pixels, expected {item.shape}", path)
         slope, intercept = item.rescale
         if is_rescaled:
             units = np.rint(pixels)
@@ -207,9 +142,10 @@ def read_folder(folder: Path, series_uid: str | None = None) -> Volume:
     else:
         found = [series for series in found if series.uid == series_uid]
     if len(found) > 1:
-        listed = ", ".join(f"{s.description or 'no description'} ({len(s.slices)} slices)" for s in found)
+        listed = ", ".join(f"{s.facts.description or 'no description'} ({len(s.slices)} slices)" for s in found)
         raise ValueError(f"{folder}: holds {len(found)} series, expected one: {listed}")
-    damaged = [item for item in rejected if item.damaged and item.series_uid in (None, series_uid)]
+    which = (None, series_uid) if series_uid else {item.series_uid for item in rejected}
+    damaged = [item for item in rejected if item.damaged and item.series_uid in which]
     if not found and damaged:
         raise ValueError(str(damaged[0]))
     if not found:
@@ -230,60 +166,58 @@ def read_file(path: Path) -> Volume:
 def series_of_file(path: Path) -> Series:
     """The header of a single DICOM file as a series of its own; see `read_file`."""
     try:
-        return _series(path.parent, [SliceFile.read(path)])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        return assemble(slices_in(path))
+    except SliceError as error:
+        raise error if error.path else SliceError(error.reason, path) from error
 
 
-def _series(folder: Path, files: list[SliceFile]) -> Series:
-    """The sorted series of some headers with one SeriesInstanceUID.
+def slices_in(path: Path, patient_of: Callable[[str], str] = nobody) -> list[Slice | Flaw]:
+    """What a DICOM file says of its series and slices.
 
     Raises:
-        NotCTError: If it is something else.
-        ValueError: If it is damaged.
+        FileNotFoundError: If it is missing.
+        ValueError: If it is damaged, or no DICOM.
     """
+    path = Path(os.path.abspath(path))
     try:
-        check_is_ct(files[0].header)
-        slices: dict[str, Slice] = {}
-        for file in files:
-            for item in slices_of(file):
-                known = slices.setdefault(item.sop_uid, item)  # a copy under another name is the same slice
-                if known.position_mm != item.position_mm:
-                    raise ValueError(f"{known.path.name} and {item.path.name} have one SOP Instance UID but differ")
-        ordered, distance_mm = stack(list(slices.values()))
-        first = files[0].header
-        series = Series(
-            uid=str(first.SeriesInstanceUID),
-            study_uid=str(first.get("StudyInstanceUID", "")),
-            description=str(first.get("SeriesDescription", "")),
-            folder=folder,
-            slices=tuple(ordered),
-            spacing_mm=distance_mm,
-        )
-        series.geometry  # noqa: B018 - raises if the numbers place no volume
-        return series
-    except ValueError:
-        raise
-    except Exception as error:  # attributes with the wrong type or count of values
-        raise ValueError(f"damaged DICOM: {type(error).__name__}: {first_line(error)}") from error
+        header = read_header(str(path))
+        if header is None:
+            raise ValueError("not a DICOM file (no DICM signature)")
+        return list(slices_of(header, facts_of(header, patient_of), str(path.parent), path.name))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file") from error
+    except OSError as error:
+        raise SliceError(f"cannot be read: {error.strerror}", path) from error
+    except ValueError as error:
+        raise SliceError(first_line(error), path) from error
 
 
-def _pixels(path: Path) -> np.ndarray:
+def _pixels(path: Path, number: int) -> np.ndarray:
     """(frames, rows, columns) stored values of a file, or Hounsfield units as float64 if it is compressed."""
     try:
         dataset = pydicom.dcmread(path, force=True)
-        if not transfer_syntax(dataset).is_compressed:
-            dataset.file_meta.TransferSyntaxUID = transfer_syntax(dataset)
+        syntax = _transfer_syntax(dataset)
+        if not syntax.is_compressed:
+            dataset.file_meta.TransferSyntaxUID = syntax
             pixels = dataset.pixel_array
             return pixels if pixels.ndim == 3 else pixels[np.newaxis]
     except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: truncated or damaged pixels: {first_line(error)}") from error
+        raise SliceError(f"slice {number}: truncated or damaged pixels: {first_line(error)}", path) from error
     if "PerFrameFunctionalGroupsSequence" in dataset:
-        raise ValueError(f"{path}: compressed multi-frame CT is not read: decompress it (gdcmconv --raw)")
+        raise SliceError("compressed multi-frame CT is not read: decompress it (gdcmconv --raw)", path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
     try:
         return sitk.GetArrayFromImage(reader.Execute()).astype(np.float64)  # GDCM rescales
     except RuntimeError as error:
-        raise ValueError(f"{path}: truncated or damaged pixels: {itk_reason(error)}") from error
+        reason = itk_reason(error).replace(str(path), "its file")
+        raise SliceError(f"slice {number}: truncated or damaged pixels: {reason}", path) from error
+
+
+def _transfer_syntax(dataset: FileDataset) -> UID:
+    """How a file's values are written; a file without a header of its own says it by its first attributes."""
+    stated = dataset.file_meta.get("TransferSyntaxUID")
+    if stated:
+        return UID(stated)
+    return ImplicitVRLittleEndian if dataset.is_implicit_VR else ExplicitVRLittleEndian

@@ -11,7 +11,9 @@ import numpy as np
 
 from datastore import dicom, metaimage, nifti, nrrd_files
 from datastore.atomic import atomic_path
+from datastore.hounsfield import NotHounsfieldError, hounsfield_units
 from datastore.labels import LUNGS
+from datastore.records import Source
 from datastore.volume import Volume
 from datastore.wording import first_line
 
@@ -36,8 +38,6 @@ SHAPES: dict[str, Callable[[Path], tuple[int, ...]]] = {
     ".mhd": metaimage.metaimage_shape,
 }
 DETACHED = {".mhd", ".nhdr"}  # a header that names another file: never taken from the network
-HIGHEST_MINIMUM_HU = -20.0  # every CT shows fat or air somewhere; normalised images end near -3
-HU_RANGE = (-40_000.0, 70_000.0)  # padding at the one end, metal on the extended scale at the other
 WRITERS: dict[str, Callable[[Volume, Path], None]] = {
     ".nii.gz": nifti.write_nifti,
     ".seg.nrrd": lambda mask, path: nrrd_files.write_segmentation(mask, path, LUNGS),
@@ -47,8 +47,9 @@ WRITERS: dict[str, Callable[[Volume, Path], None]] = {
 }
 
 
-class NotHounsfieldError(ValueError):
-    """The file is a volume, but its numbers are no Hounsfield units: a mask, a picture, raw values."""
+def is_image_name(name: str) -> bool:
+    """Whether a file name has a known suffix."""
+    return name.lower().endswith(tuple(READERS))
 
 
 def suffix_of(path: Path) -> str:
@@ -74,14 +75,14 @@ def read_volume(path: Path) -> Volume:
     """
     check_is_known(path)
     reader = READERS.get(suffix_of(path), dicom.read_file)
-    return _named(path, reader)
+    return named(path, reader)
 
 
 def stored_shape(path: Path) -> tuple[int, ...]:
     """Voxels along a file's array axes, slowest first, from its header alone; see `read_volume` for the errors."""
     check_is_known(path)
     shape_of = SHAPES.get(suffix_of(path), lambda path: dicom.series_of_file(path).shape)
-    return _named(path, shape_of)
+    return named(path, shape_of)
 
 
 def check_is_known(path: Path) -> None:
@@ -97,27 +98,30 @@ def check_is_known(path: Path) -> None:
         raise ValueError(f"{path}: unknown kind of file: expected {known} or DICOM")
 
 
-def read_ct(path: Path, series_uid: str | None = None) -> Volume:
+def read_ct(source: Source | Path, series_uid: str | None = None) -> Volume:
     """A CT scan in Hounsfield units.
 
     Args:
-        path: A file, or a folder that holds one DICOM series.
-        series_uid: Which series, where the folder holds several.
+        source: A registered place; or a file, or a folder that holds one DICOM series.
+        series_uid: Which series, where a folder holds several.
 
     Returns:
         (z, y, x) int16 Hounsfield units in the file's own axis order.
 
     Raises:
         ValueError: If it cannot be read or its numbers are no Hounsfield units; the message names the file.
+        FileNotFoundError: If it, or one of its slices, is not there.
     """
-    volume = dicom.read_folder(path, series_uid) if path.is_dir() else read_volume(path)
-    return as_hounsfield_units(volume, path)
+    if isinstance(source, Path):
+        source = Source(source, series_uid)
+    is_series = bool(source.files) or source.path.is_dir()
+    return as_hounsfield_units(dicom.read_source(source) if is_series else read_volume(source.path), source.path)
 
 
 def as_hounsfield_units(volume: Volume, path: Path) -> Volume:
     """A volume with whole Hounsfield units (int16); see `read_ct` for the errors."""
     try:
-        return volume.with_array(_hounsfield_units(volume.array))
+        return volume.with_array(hounsfield_units(volume.array))
     except NotHounsfieldError as error:
         raise NotHounsfieldError(f"{path}: {error}") from error
 
@@ -166,7 +170,7 @@ def write_mask(mask: Volume, path: Path, *, overwrite: bool = False) -> None:
 T = TypeVar("T")
 
 
-def _named(path: Path, read: Callable[[Path], T]) -> T:
+def named(path: Path, read: Callable[[Path], T]) -> T:
     """What a parser makes of a file; whatever it raises on damaged bytes says that this file cannot be read."""
     try:
         return read(path)
@@ -179,21 +183,3 @@ def _named(path: Path, read: Callable[[Path], T]) -> T:
     except Exception as error:
         logger.info("%s", path, exc_info=True)
         raise ValueError(f"{path}: cannot be read: {type(error).__name__}: {first_line(error)}") from error
-
-
-def _hounsfield_units(array: np.ndarray) -> np.ndarray:
-    """Whole Hounsfield units (int16), refusing numbers that cannot be any."""
-    if array.dtype.kind not in "iuf":
-        raise NotHounsfieldError(f"expected numbers, got {array.dtype}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise NotHounsfieldError(f"{int((~np.isfinite(array)).sum())} voxels are not finite numbers")
-    low, high = float(array.min()), float(array.max())
-    if low > HIGHEST_MINIMUM_HU or low < HU_RANGE[0] or high > HU_RANGE[1]:
-        kind = "a mask" if array.dtype.kind in "iu" and 0 <= low <= high <= 255 else "a picture or raw scanner values"
-        raise NotHounsfieldError(
-            f"not in Hounsfield units: values run from {low:g} to {high:g} ({kind}?), "
-            f"expected fat or air below {HIGHEST_MINIMUM_HU:g}"
-        )
-    if array.dtype.kind == "f":
-        array = np.rint(array)
-    return np.clip(array, -32768, 32767).astype(np.int16, copy=False)

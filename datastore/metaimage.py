@@ -9,13 +9,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from datastore.geometry import Geometry
+from datastore.layout import Layout
 from datastore.nrrd_files import check_beside
 from datastore.volume import Volume
 
 HEADER_BYTES = 1 << 16
+DTYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
 
 
 def read_metaimage(path: Path) -> Volume:
@@ -31,25 +43,40 @@ def read_metaimage(path: Path) -> Volume:
         raise ValueError(f"{path}: cannot be read as MetaImage: {itk_reason(error)}") from error
     if image.GetDimension() != 3:
         raise ValueError(f"{path}: expected 3 axes (x, y, z), got {image.GetDimension()}: {image.GetSize()}")
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise ValueError(
-            f"{path}: expected one number per voxel, got {image.GetNumberOfComponentsPerPixel()} (colours?)"
-        )
-    try:
-        geometry = Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return Volume(sitk.GetArrayFromImage(image), geometry)
+    components = image.GetNumberOfComponentsPerPixel()
+    if components != 1:
+        raise ValueError(f"{path}: expected one number per voxel, got {components} (colours?)")
+    return Volume(sitk.GetArrayFromImage(image), _geometry(path, image))
 
 
 def metaimage_shape(path: Path) -> tuple[int, ...]:
     """Voxels along the array axes, slowest first, as the header says; see `read_metaimage` for the errors."""
-    reader = _reader(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ValueError(f"{path}: cannot be read as MetaImage: {itk_reason(error)}") from error
-    return tuple(reversed(reader.GetSize()))
+    return tuple(reversed(_informed_reader(path).GetSize()))
+
+
+def metaimage_layout(path: Path) -> Layout | None:
+    """Where the voxels lie, by the header alone, or None if it is not simple; see `read_metaimage` for the errors."""
+    reader = _informed_reader(path)
+    fields, end = _fields(path)
+    dtype = DTYPES.get(fields.get("ElementType", ""))
+    is_simple = reader.GetDimension() == 3 and reader.GetNumberOfComponents() == 1
+    is_text = fields.get("BinaryData", "True") != "True"
+    if dtype is None or not is_simple or is_text or "HeaderSize" in fields or "ElementDataFile" not in fields:
+        return None
+    x, y, z = reader.GetSize()
+    big_endian = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
+    is_compressed = fields.get("CompressedData") == "True"
+    stated = fields.get("CompressedDataSize", "")
+    name = fields["ElementDataFile"]
+    return Layout(
+        shape=(z, y, x),
+        geometry=_geometry(path, reader),
+        path=path if name.upper() == "LOCAL" else path.parent / name,
+        start=end if name.upper() == "LOCAL" else 0,
+        dtype=np.dtype((">" if big_endian == "True" else "<") + dtype),
+        compression="zlib" if is_compressed else "",
+        compressed_bytes=int(stated) if stated.isdecimal() else None,
+    )
 
 
 def write_metaimage(mask: Volume, path: Path) -> None:
@@ -83,6 +110,36 @@ def _reader(path: Path) -> sitk.ImageFileReader:
     reader.SetImageIO("MetaImageIO")
     reader.SetFileName(str(path))
     return reader
+
+
+def _informed_reader(path: Path) -> sitk.ImageFileReader:
+    """ITK's reader after it has read the header."""
+    reader = _reader(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: cannot be read as MetaImage: {itk_reason(error)}") from error
+    return reader
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """The header's fields, and where it ends; ElementDataFile is the last."""
+    with open(path, "rb") as file:
+        start = file.read(HEADER_BYTES)
+    fields: dict[str, str] = {}
+    for match in re.finditer(rb"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$\n?", start, re.MULTILINE):
+        name = match[1].decode("ascii", "replace")
+        fields[name] = match[2].decode("utf-8", "replace")
+        if name == "ElementDataFile":
+            return fields, match.end()
+    return fields, len(start)
+
+
+def _geometry(path: Path, image: sitk.Image | sitk.ImageFileReader) -> Geometry:
+    try:
+        return Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def itk_reason(error: RuntimeError) -> str:

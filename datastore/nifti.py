@@ -13,6 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from datastore.geometry import Geometry, Verbatim
+from datastore.layout import TRAILING_BYTES, Layout
 from datastore.orientation import to_lps
 from datastore.volume import Volume
 from datastore.wording import first_line
@@ -24,7 +25,6 @@ GRID_FIELDS = (
     *("srow_x", "srow_y", "srow_z"),
 )
 SINGLE_FILE_MAGIC = b"n+1", b"n+2"
-TRAILING_BYTES = 1 << 20  # some programs pad their files; more than this is no padding
 
 
 def read_nifti(path: Path) -> Volume:
@@ -38,10 +38,7 @@ def read_nifti(path: Path) -> Volume:
     """
     with _opened(path) as file:
         header = _header(path, file)
-        shape = _shape(path, header)
-        dtype = header.get_data_dtype()
-        if dtype.fields is not None or dtype.kind not in "iuf":
-            raise ValueError(f"{path}: expected one number per voxel, got {dtype}")
+        shape, dtype = _shape(path, header), _dtype(path, header)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         try:
             file.seek(int(header.get_data_offset()))
@@ -65,6 +62,26 @@ def nifti_shape(path: Path) -> tuple[int, int, int]:
     with _opened(path) as file:
         x, y, z = _shape(path, _header(path, file))
     return z, y, x
+
+
+def nifti_layout(path: Path) -> Layout:
+    """Where the voxels lie, by the header alone; see `read_nifti` for the errors."""
+    with _opened(path) as file:
+        header = _header(path, file)
+    x, y, z = _shape(path, header)
+    offset, is_gzip = int(header.get_data_offset()), path.name.lower().endswith(".gz")
+    slope, inter = header.get_slope_inter()
+    return Layout(
+        shape=(z, y, x),
+        geometry=_geometry(path, header),
+        path=path,
+        start=0 if is_gzip else offset,
+        dtype=_dtype(path, header),
+        skip=offset if is_gzip else 0,
+        compression="gzip" if is_gzip else "",
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if inter is None else float(inter),
+    )
 
 
 def is_read_alike(path: Path) -> bool:
@@ -135,6 +152,13 @@ def _shape(path: Path, header: nib.Nifti1Header) -> tuple[int, int, int]:
     if min(shape) < 1:
         raise ValueError(f"{path}: expected voxels along every axis, got shape {shape}")
     return shape[0], shape[1], shape[2]
+
+
+def _dtype(path: Path, header: nib.Nifti1Header) -> np.dtype:
+    dtype = header.get_data_dtype()
+    if dtype.fields is not None or dtype.kind not in "iuf":
+        raise ValueError(f"{path}: expected one number per voxel, got {dtype}")
+    return dtype
 
 
 def _geometry(path: Path, header: nib.Nifti1Header) -> Geometry:

@@ -14,6 +14,7 @@ import numpy as np
 
 from datastore.geometry import Geometry, Verbatim
 from datastore.labels import Structure
+from datastore.layout import Layout
 from datastore.volume import Volume
 from datastore.wording import first_line
 
@@ -24,6 +25,14 @@ SPACE_TO_LPS = {
     "ras": (-1.0, -1.0, 1.0),
     "left-anterior-superior": (1.0, -1.0, 1.0),
     "las": (1.0, -1.0, 1.0),
+}
+DTYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **{"float": "f4", "double": "f8"},
 }
 GRID_FIELDS = ("space", "space directions", "space origin")
 
@@ -108,6 +117,28 @@ def write_segmentation(mask: Volume, path: Path, structures: tuple[Structure, ..
 def nrrd_shape(path: Path) -> tuple[int, ...]:
     """Voxels along the array axes, slowest first, as the header says; see `read_nrrd` for the errors."""
     return tuple(int(size) for size in _header_of(path)["sizes"][::-1])
+
+
+def nrrd_layout(path: Path) -> Layout | None:
+    """Where the voxels lie, by the header alone, or None if it is not simple; see `read_nrrd` for the errors."""
+    header = _header_of(path)
+    sizes = [int(size) for size in header["sizes"]]
+    encoding, dtype = str(header.get("encoding")), DTYPES.get(str(header.get("type")))
+    is_skipping = any(name in header for name in ("line skip", "lineskip", "byte skip", "byteskip"))
+    if len(sizes) != 3 or min(sizes) < 1 or dtype is None or encoding not in ("raw", "gzip", "gz") or is_skipping:
+        return None
+    with open(path, "rb") as file:
+        nrrd.read_header(file)
+        start = file.tell()
+    is_beside = "data file" in header
+    return Layout(
+        shape=(sizes[2], sizes[1], sizes[0]),
+        geometry=_geometry(path, header, 3),
+        path=path.parent / str(header["data file"]) if is_beside else path,
+        start=0 if is_beside else start,
+        dtype=np.dtype((">" if header.get("endian") == "big" else "<") + dtype),
+        compression="" if encoding == "raw" else "gzip",
+    )
 
 
 def _read(path: Path) -> tuple[np.ndarray, OrderedDict[str, Any]]:

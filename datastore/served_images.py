@@ -13,9 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from datastore.atomic import atomic_path, sha256_of
+from datastore.fingerprint import holds
 from datastore.image_files import read_ct, stored_shape, suffix_of
 from datastore.nifti import is_read_alike, write_nifti
 from datastore.records import Case
+from datastore.slices import SliceError
 from datastore.volume import Volume
 from datastore.wording import without_path
 
@@ -45,11 +47,11 @@ class ServedImages:
         source = case.source
         self._check_content(case)
         try:
-            volume = read_ct(source.path, source.series_uid)
+            volume = read_ct(source)
         except FileNotFoundError as error:
             raise CaseImageError(f"the image of case {case.id} is gone") from error
         except (ValueError, OSError) as error:
-            reason = without_path(error, source.path, "its source")
+            reason = error.reason if isinstance(error, SliceError) else without_path(error, source.path, "its source")
             raise CaseImageError(f"the image of case {case.id} cannot be read: {reason}") from error
         _check_unchanged(case, volume.array.shape)
         if volume.geometry.corner_distance_mm(case.geometry, case.shape) > 0.1 * min(case.geometry.spacing_mm):
@@ -103,7 +105,7 @@ class ServedImages:
         if case.sha256 is None or not path.is_file():
             return
         stat = path.stat()
-        if _sha256(path, stat.st_mtime_ns, stat.st_size) != case.sha256:
+        if not _holds(path, stat.st_mtime_ns, stat.st_size, case.sha256):
             raise CaseImageError(f"the image of case {case.id} has changed since it was registered")
 
     def checksum(self, case: Case) -> str:
@@ -142,3 +144,8 @@ def _looked_at(path: Path, _mtime_ns: int, _size: int) -> tuple[tuple[int, ...],
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
     return sha256_of(path)
+
+
+@lru_cache(maxsize=4096)
+def _holds(path: Path, _mtime_ns: int, _size: int, digest: str) -> bool:
+    return holds(path, digest)

@@ -1,63 +1,25 @@
-"""Which CT volumes lie under a path: image files, and the DICOM series of each folder."""
+"""Which CT volumes lie under a path, all at once and each with a name for what is made of it."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from datastore import dicom, image_files
-from datastore.atomic import sha256_of
-from datastore.dicom import Rejected, Series
-from datastore.records import NewCase, Source
-from datastore.volume import Volume
+from datastore import image_files
+from datastore.found import Found
+from datastore.grouping import Limits
+from datastore.records import Source
+from datastore.scan import scan
+from datastore.series import Rejected
 
+__all__ = ["Found", "find_sources"]
 
-@dataclass(frozen=True)
-class Found:
-    """A CT volume that was found, not read yet.
-
-    Attributes:
-        source: Where it lies.
-        name: A name for its output, relative to where the search began, without a suffix; unique there.
-        series: Its slices, for DICOM.
-    """
-
-    source: Source
-    name: Path
-    series: Series | None = None
-
-    def __str__(self) -> str:
-        return str(self.source.path)
-
-    def read(self) -> Volume:
-        """Its Hounsfield units; see `image_files.read_ct` for the errors."""
-        if self.series is not None:
-            return image_files.as_hounsfield_units(dicom.read_series(self.series), self.source.path)
-        return image_files.read_ct(self.source.path)
-
-    def _check_is_alone(self, uid: str) -> None:
-        """Refuse one slice of a series as a case: `ingest *.dcm` means the series."""
-        siblings, _ = dicom.find_series(self.source.path.parent)
-        slices = next((len(item.slices) for item in siblings if item.uid == uid), 1)
-        if slices > 1:
-            raise ValueError(f"{self.source.path}: is one of the {slices} slices of a series: give the folder")
-
-    def new_case(self) -> NewCase:
-        """What the registry keeps of it. A DICOM series gives it from its headers, a file is read through.
-
-        Raises:
-            ValueError: If the file cannot be read, or is no CT.
-        """
-        if self.series is not None:
-            series = self.series
-            if self.source.path.is_file() and len(series.slices) == 1:
-                self._check_is_alone(series.uid)
-            return NewCase(self.source, series.shape, series.geometry, series.study_uid, series.description)
-        volume = self.read()
-        z, y, x = volume.array.shape
-        return NewCase(self.source, (z, y, x), volume.geometry, sha256=sha256_of(self.source.path))
+ALL_AT_ONCE = Limits(buffered=sys.maxsize, quiet=sys.maxsize)  # no series is given in parts
 
 
 def find_sources(path: Path, progress: Callable[[], None] | None = None) -> tuple[list[Found], list[Rejected]]:
@@ -77,38 +39,38 @@ def find_sources(path: Path, progress: Callable[[], None] | None = None) -> tupl
     path = Path(os.path.abspath(path))
     if not path.exists() and not path.is_symlink():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    if path.is_file():
-        return [_found_file(path)], []
-    series, rejected = dicom.find_series(path, recursive=True, progress=progress)
-    shared = [item.folder for item in series]
-    found: list[Found] = []
-    names: set[Path] = set()
-    for item in series:
-        name = _series_name(path, item, alone=shared.count(item.folder) == 1)
-        names.add(name)
-        found.append(Found(Source(item.folder, item.uid), name, item))
-    for root, files in dicom.walk(path, [], recursive=True):
-        for file in files:
-            if image_files.suffix_of(Path(file)):
-                name = (root / image_files.stem_of(Path(file))).relative_to(path)
-                if name in names:  # scan.nrrd beside scan.nii.gz, or a DICOM folder `scan`
-                    name = (root / file).relative_to(path)
-                names.add(name)
-                found.append(Found(Source(root / file), name))
-    found.sort(key=lambda item: (str(item.source.path), item.source.series_uid or ""))
-    return found, rejected
-
-
-def _found_file(path: Path) -> Found:
-    name = Path(image_files.stem_of(path))
-    if image_files.suffix_of(path) or not dicom.is_dicom(path):
+    if not path.is_dir():
         image_files.check_is_known(path)
-        return Found(Source(path), name)
-    series = dicom.series_of_file(path)
-    return Found(Source(path, series.uid), Path(path.stem), series)
+    found: list[Found] = []
+    rejected: list[Rejected] = []
+    for item in scan([path], progress=None if progress is None else lambda _: progress(), limits=ALL_AT_ONCE):
+        if isinstance(item, Found):
+            found.append(item)
+        else:
+            rejected.append(item)
+    found.sort(key=lambda item: (str(item.source.path), item.source.series_uid or ""))
+    if not path.is_dir():
+        stem = image_files.stem_of(path) if image_files.suffix_of(path) else path.stem
+        named = [replace(item, source=Source(path, item.source.series_uid), name=Path(stem)) for item in found]
+        return named, [replace(item, damaged=True) for item in rejected]  # somebody means this very file
+    return _named(found, path), rejected
 
 
-def _series_name(top: Path, series: Series, *, alone: bool) -> Path:
-    folder = series.folder.relative_to(top)
-    name = folder if folder != Path() else Path(series.folder.name)
-    return name if alone else name / series.uid
+def _named(found: list[Found], top: Path) -> list[Found]:
+    """Volumes with names that mirror the folders below `top`, each of them once."""
+    counts = Counter(item.source.path for item in found if item.series is not None)
+    taken: set[Path] = set()
+    named: dict[str, Path] = {}
+    for item in sorted(found, key=lambda item: item.series is None):  # scan.nrrd gives way to a series in `scan`
+        path = item.source.path
+        if item.series is not None:
+            name = path.relative_to(top) if path != top else Path(top.name)
+            if counts[path] > 1 or name in taken:
+                name = name / re.sub(r"[^0-9A-Za-z]+", ".", item.series.uid).strip(".")
+        else:
+            name = (path.parent / image_files.stem_of(path)).relative_to(top)
+            if name in taken:  # scan.nrrd beside scan.nii.gz
+                name = path.relative_to(top)
+        taken.add(name)
+        named[item.source.key] = name
+    return [replace(item, name=named[item.source.key]) for item in found]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from datastore.dicom import Rejected
 from datastore.image_files import WRITERS, NotHounsfieldError, suffix_of, write_mask
 from datastore.labels import LUNGS
+from datastore.series import Rejected
 from datastore.sources import Found, find_sources
 from infers.models import Model
 from infers.segment import segment

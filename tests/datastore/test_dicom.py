@@ -81,7 +81,7 @@ def test_a_copy_of_a_slice_under_another_name_changes_nothing(tmp_path: Path, hu
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"skip": (4,)}, r"1 slice missing between slice-\d+.dcm and slice-\d+.dcm: 5 mm apart, expected 2.5 mm"),
+        ({"skip": (4,)}, "1 slice missing at slice 4: 5 mm apart, expected 2.5 mm"),
         ({"skip": (3, 4)}, "2 slices missing"),
         ({"step_mm": (0.0, 0.5, 2.45)}, "gantry tilt of 11.5 degrees"),
         ({"step_mm": (0.0, 0.0, 0.0)}, "share a position"),
@@ -92,11 +92,11 @@ def test_a_copy_of_a_slice_under_another_name_changes_nothing(tmp_path: Path, hu
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         ({"PixelSpacing": "0.7"}, "expected 2 numbers as PixelSpacing"),
         ({"PixelSpacing": ["0", "0.7"]}, "spacing must be above 0"),
-        ({"RescaleSlope": ["1", "2"]}, "damaged DICOM"),
-        ({"RescaleSlope": "0"}, "give no Hounsfield units"),
-        ({"RescaleSlope": "-1"}, "give no Hounsfield units"),
+        ({"RescaleSlope": ["1", "2"]}, r"is damaged: expected 1 numbers as RescaleSlope, got '1"),
+        ({"RescaleSlope": "0"}, "they give no Hounsfield units"),
+        ({"RescaleSlope": "-1"}, "they give no Hounsfield units"),
         ({"Rows": 0}, "expected pixels, got 0 rows"),
-        ({"Columns": None}, "damaged DICOM"),
+        ({"Columns": None}, "has no Columns"),
         ({"PixelData": None}, "has no pixel data"),
         ({"ImagePositionPatient": ["nan", "0", "0"]}, "expected 3 numbers"),
         ({"SOPInstanceUID": "1.2.3"}, "have one SOP Instance UID but differ"),
@@ -120,14 +120,15 @@ def test_one_odd_series_does_not_hide_the_others(tmp_path: Path, hu: np.ndarray)
     write_series(tmp_path / "good", hu, prefix="hole", skip=(2,))
     (tmp_path / "good" / "loop.dcm").symlink_to("loop.dcm")
     os.mkfifo(tmp_path / "good" / "pipe.dcm")
-    series, rejected = find_series(tmp_path, recursive=True)
-    assert [item.shape for item in series] == [(9, 10, 12)]
+    found, rejected = find_sources(tmp_path)
+    assert [item.series.shape for item in found if item.series] == [(9, 10, 12)]
     reasons = sorted(item.reason for item in rejected)
-    assert [reason.split()[0] for reason in reasons] == ["1", "not", "not", "slice-000.dcm:"]
-    assert "slice missing between hole" in reasons[0]
-    assert "expected 2 numbers as PixelSpacing" in reasons[3]
+    assert reasons[0].startswith("1 slice missing at slice 2")
+    assert reasons[1].startswith("cannot be read: Too many levels of symbolic links")
+    assert reasons[2] == "not a regular file"
+    assert reasons[3].startswith("slice 1 is damaged: expected 2 numbers as PixelSpacing")
     (tmp_path / "good" / "loop.dcm").unlink()
-    np.testing.assert_array_equal(read_folder(tmp_path / "good", series[0].uid).array, hu)
+    np.testing.assert_array_equal(read_folder(tmp_path / "good", found[0].source.series_uid).array, hu)
 
 
 @pytest.mark.parametrize("end", [0, -1])
@@ -136,7 +137,8 @@ def test_a_torn_file_beside_a_single_series_is_taken_for_its_slice(tmp_path: Pat
     by_position[end].write_bytes(b"")
     series, rejected = find_series(tmp_path)
     assert series == []
-    assert f"{by_position[end].name} is damaged (empty file (0 bytes))" in rejected[-1].reason
+    assert rejected[-1].reason == "one of its files is damaged: empty file (0 bytes)"
+    assert rejected[-1].path == by_position[end]
 
 
 @pytest.mark.parametrize("compressor", ["RLE", "JPEG2000"])
@@ -194,7 +196,8 @@ def test_a_slice_without_all_its_pixels_is_noticed_from_the_headers(tmp_path: Pa
     series, rejected = find_series(tmp_path)
     assert series == []
     assert [item.damaged for item in rejected] == [True]
-    assert f"{torn.name} is truncated" in str(rejected[0])
+    assert rejected[0].path == torn
+    assert "is truncated: expected 80000 bytes of pixels, got 19" in rejected[0].reason
 
 
 def test_a_folder_of_text_files_is_refused(tmp_path: Path) -> None:
@@ -285,8 +288,8 @@ def test_a_multi_frame_file_is_a_volume(tmp_path: Path, hu: np.ndarray) -> None:
 
 
 def test_real_series_are_found_each_for_itself(real_data: Path) -> None:
-    series, rejected = find_series(real_data / "dicom", recursive=True)
-    assert [len(item.slices) for item in series] == [64, 30, 30]
+    found, rejected = find_sources(real_data / "dicom")
+    assert [len(item.series.slices) for item in found if item.series] == [64, 30, 30]
     assert rejected == []
     volume = read_ct(real_data / "dicom" / "Lung_Dx-A0001")
     assert volume.array.shape == (64, 512, 512)
