@@ -10,8 +10,8 @@ import logging
 import re
 import secrets
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.utils.sessions import Sessions
 
 from datastore.adapter import RegistryDatastore, spoken_as_http
+from datastore.checking import check_label
 from datastore.image_files import DETACHED, read_ct, read_mask, suffix_of, write_mask
 from datastore.labels import LUNG_NAMES
 from datastore.registry import CASE_ID
@@ -37,6 +38,8 @@ from lungapp.preliminary import PreliminaryMasks
 from lungapp.project import open_project
 from strategies import random
 from strategies.adapter import LeasingStrategy, holder_of
+
+MOST_UNREADABLE = 20  # then it is not the case but the disk
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class LungApp(MONAILabelApp):
         self.registry = self.project.registry()
         self.images = self.project.images()
         self.masks = PreliminaryMasks(self.registry, self.images)
+        self._checks = ThreadPoolExecutor(1, thread_name_prefix="checks")
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -85,9 +89,9 @@ class LungApp(MONAILabelApp):
         return {
             "random": LeasingStrategy(
                 self.registry,
-                partial(random.rank, seed=annotation.sampling_seed),
+                random.order(annotation.sampling_seed),
                 "Random sampling of the open cases",
-                timedelta(minutes=annotation.lease_minutes),
+                self.lease_duration,
             )
         }
 
@@ -111,6 +115,7 @@ class LungApp(MONAILabelApp):
         image = str(request.get("image") or "")
         if CASE_ID.fullmatch(image):
             case = self.registry.case(image)
+            self.keep_lease(case.id, request)
             stored = read_mask(self.masks.get(case, model).path)
             mask = Volume(stored.array, case.geometry)  # which still has the words of the image's own file
         else:
@@ -128,7 +133,7 @@ class LungApp(MONAILabelApp):
             known = ", ".join(self._strategies)
             raise HTTPException(status_code=404, detail=f"no strategy {strategy[:80]!r}: expected one of {known}")
         passed_over: list[str] = []
-        while True:
+        while len(passed_over) < MOST_UNREADABLE:
             sample = self._strategies[strategy]({**request, "passed_over": passed_over}, self.datastore())
             if not sample:
                 return {}
@@ -142,6 +147,33 @@ class LungApp(MONAILabelApp):
                 continue
             # No path: the client would open it as it is, and a DICOM folder is no file.
             return {**sample, "path": "", **info}
+        raise HTTPException(
+            status_code=503,
+            detail=f"the images of {len(passed_over)} cases in a row cannot be read: is their disk there?",
+        )
+
+    def on_save_label(self, image_id: str, label_id: str) -> None:
+        """Run the quality checks on a new mask, after the client has heard that it is stored."""
+        self._checks.submit(self._check, label_id)
+
+    def finish_checks(self) -> None:
+        """Wait for the quality checks that are under way."""
+        self._checks.submit(lambda: None).result()
+
+    def keep_lease(self, case_id: str, request: dict[str, Any]) -> None:
+        """Renew the client's lease on a case: what it asks for shows that it is at work."""
+        self.registry.renew(case_id, holder_of(request), self.lease_duration)
+
+    @property
+    def lease_duration(self) -> timedelta:
+        """How long a case is kept for whom it was given to."""
+        return timedelta(minutes=self.project.settings.annotation.lease_minutes)
+
+    def _check(self, label_id: str) -> None:
+        try:
+            check_label(self.registry, self.images, label_id)
+        except Exception:  # it is checked again before it can be accepted
+            logger.exception("the quality checks of label %s could not be made", label_id)
 
     def model_named(self, name: str) -> Model:
         """The model of an infer task.

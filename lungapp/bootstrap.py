@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from datastore.records import Status
-from datastore.registry import Registry
+from datastore.records import TO_DO
+from datastore.registry import CaseFilter, Registry
 from datastore.served_images import ServedImages
 from infers.models import Model
 from lungapp.preliminary import PreliminaryMasks
@@ -24,7 +24,7 @@ class BootstrapReport:
 
 
 def bootstrap(registry: Registry, images: ServedImages, model: Model, step: Callable[..., None]) -> BootstrapReport:
-    """Segment every case without a submitted mask that has none of this model yet.
+    """Segment every eligible case that is to do and has no mask of this model yet.
 
     Args:
         registry: Of the project.
@@ -34,8 +34,9 @@ def bootstrap(registry: Registry, images: ServedImages, model: Model, step: Call
     """
     masks = PreliminaryMasks(registry, images)
     report = BootstrapReport()
-    cases = [case for case in registry.cases() if case.status is not Status.SUBMITTED]
-    for case in cases:
+    to_do = CaseFilter(statuses=TO_DO)
+    total = len(registry.case_ids(to_do))
+    for case in registry.each_case(to_do):
         if not masks.has(case, model):
             try:
                 masks.get(case, model)
@@ -43,5 +44,5 @@ def bootstrap(registry: Registry, images: ServedImages, model: Model, step: Call
             except Exception as error:  # one case that fails does not stop the others
                 logger.info("case %s", case.id, exc_info=True)
                 report.failed[case.id] = " ".join(str(error).split())
-        step(total=len(cases))
+        step(total=total)
     return report

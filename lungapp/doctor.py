@@ -96,10 +96,13 @@ def _project(project: Project) -> Iterator[Finding]:
         refused = sum(1 for _ in project.labels.glob(f"*/{REFUSED_FOLDER}/*"))
         if refused:
             yield Finding(True, f"{refused} refused uploads are kept in {project.labels}/*/{REFUSED_FOLDER}")
-        wrong = list(registry.check())
-        for sentence in wrong:
-            yield Finding(False, sentence)
-        if not wrong:
-            yield Finding(True, f"all {sum(case.label_count for case in cases)} label files match their checksums")
+        faults = list(registry.check())
+        for fault in faults:
+            yield Finding(False, fault.what)
+        if not faults:
+            masks = sum(case.label_count for case in cases)
+            yield Finding(
+                True, f"all {masks} label files match their checksums, none is left over; the counts are right"
+            )
     finally:
         registry.close()

@@ -1,20 +1,50 @@
-"""Registering what lies under some paths."""
+"""Registering what lies under some paths, while they are still being searched."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datastore.image_files import NotHounsfieldError
-from datastore.records import Case
-from datastore.registry import Registry
-from datastore.sources import find_sources
+from datastore.found import Found
+from datastore.hounsfield import NotHounsfieldError
+from datastore.records import Case, NewCase, NewExclusion, Source
+from datastore.registry import LOCAL, Registry
+from datastore.scan import Tally, scan, scan_again
+from datastore.selection import SelectionRules
+from datastore.series import Rejected
+from lungapp.copies import copied
 from lungapp.listing import case_dict
 
+BATCH = 100  # series in one transaction
+RULES = "selection"
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How series are registered.
+
+    Attributes:
+        rules: Which are offered to annotators.
+        cohort: Of the new cases.
+        tags: Of the new cases.
+        copy_to: Folder into which files are copied; None leaves them where they lie.
+        overrule: Why every series is taken whatever the rules say, or None.
+        rescan: Whether files that are registered are looked at again.
+        by: Who registers.
+    """
+
+    rules: SelectionRules = field(default_factory=SelectionRules)
+    cohort: str = ""
+    tags: tuple[str, ...] = ()
+    copy_to: Path | None = None
+    overrule: str | None = None
+    rescan: bool = False
+    by: str = LOCAL
 
 
 @dataclass
@@ -23,56 +53,215 @@ class IngestReport:
 
     Attributes:
         added: New cases.
-        known: How many series were registered already.
+        known: How many series were registered or noted already.
+        known_files: How many files were registered already, and not opened again.
         skipped: What is no CT volume, with the reason: masks, localizers, other modalities.
         failed: What ought to be one but cannot be read, with the reason.
     """
 
     added: list[Case] = field(default_factory=list)
     known: int = 0
+    known_files: int = 0
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+
+    def add(self, other: IngestReport) -> None:
+        """Count what another ingest did too."""
+        self.added += other.added
+        self.known += other.known
+        self.known_files += other.known_files
+        self.skipped += other.skipped
+        self.failed += other.failed
+
+    @property
+    def ineligible(self) -> int:
+        """How many of the new cases the rules leave out."""
+        return sum(not case.eligible for case in self.added)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "added": [case_dict(case) for case in self.added],
             "known": self.known,
+            "known_files": self.known_files,
+            "ineligible": self.ineligible,
             "skipped": self.skipped,
             "failed": self.failed,
         }
 
 
-def ingest(registry: Registry, paths: Sequence[Path], step: Callable[[], None]) -> IngestReport:
-    """Register every CT series under some paths, in place; one that fails does not stop the others.
+def ingest(
+    registry: Registry, paths: Sequence[Path], step: Callable[[], None], options: IngestOptions | None = None
+) -> IngestReport:
+    """Register every CT series under some paths; one that fails does not stop the others.
+
+    Series are registered in batches while the search goes on: one that is killed loses little, and the next one
+    does not open what is registered.
 
     Args:
         registry: Where they go.
         paths: Files and folders.
         step: Called once for each file that was looked at.
+        options: How.
     """
-    report = IngestReport()
+    how = options or IngestOptions()
+    intake = Intake(registry, how)
+    known = KnownFiles(registry, how)
+    tally = Tally()
+
+    def progress(now: Tally) -> None:
+        nonlocal tally
+        tally = now
+        step()
+
     for path in paths:
-        try:
-            found, rejected = find_sources(path, step)
-        except (ValueError, OSError) as error:
-            report.failed.append(str(error))
-            continue
-        for item in rejected:
-            (report.failed if item.damaged else report.skipped).append(str(item))
-        for source in found:
-            try:
-                case, is_new = registry.add_case(source.new_case())
-            except NotHounsfieldError as error:
-                (report.skipped if path.is_dir() else report.failed).append(str(error))
-            except Exception as error:  # one series that fails does not stop the others
-                logger.info("%s", source, exc_info=True)
-                report.failed.append(" ".join(str(error).split()) or type(error).__name__)
-            else:
-                report.known += not is_new
-                if is_new:
-                    report.added.append(case)
-            step()
-        if not found and not rejected:
-            report.failed.append(f"{path}: no CT found: expected NIfTI, MetaImage, NRRD or DICOM files in it or below")
+        if not path.exists() and not path.is_symlink():
+            intake.report.failed.append(f"{path}: no such file or folder")
+    there = [path for path in paths if path.exists() or path.is_symlink()]
+    for item in scan(there, known=known, patient_of=registry.secret.patient_key, progress=progress):
+        intake.take(item)
+    intake.finish()
+    report = intake.report
+    report.known_files = tally.known
+    report.known += len(known.met - intake.met)
+    if there and not (report.added or report.known or report.known_files or report.skipped or report.failed):
+        listed = ", ".join(str(path) for path in there)
+        report.failed.append(f"{listed}: no CT found: expected NIfTI, MetaImage, NRRD or DICOM files in it or below")
+    registry.remember(RULES, repr(how.rules))
     return report
+
+
+class KnownFiles:
+    """Which files are registered and have not changed since; none if the rules have.
+
+    Attributes:
+        met: Keys of the series whose files were asked for.
+
+    Args:
+        registry: Of the project.
+        options: Of this ingest.
+    """
+
+    def __init__(self, registry: Registry, options: IngestOptions) -> None:
+        self.met: set[str] = set()
+        self._registered: dict[str, tuple[float, str]] = {}
+        if options.rescan or registry.recall(RULES) not in (None, repr(options.rules)):
+            return
+        for source, at in registry.sources():
+            for path in files_of(source):
+                self._registered[str(path)] = at.timestamp(), source.key
+
+    def __call__(self, path: Path) -> bool:
+        """Whether a file need not be opened."""
+        known = self._registered.get(str(path))
+        if known is None:
+            return False
+        at, key = known
+        try:
+            is_unchanged = path.stat().st_mtime < at
+        except OSError:
+            return False
+        if is_unchanged:
+            self.met.add(key)
+        return is_unchanged
+
+
+class Intake:
+    """Turns what a search finds into cases, batch by batch.
+
+    Args:
+        registry: Where they go.
+        options: How.
+    """
+
+    def __init__(self, registry: Registry, options: IngestOptions) -> None:
+        self.report = IngestReport()
+        self.met: set[str] = set()  # keys of the series that were registered or found again
+        self._registry = registry
+        self._options = options
+        self._cases: list[NewCase] = []
+        self._exclusions: list[NewExclusion] = []
+
+    def take(self, item: Found | Rejected) -> None:
+        """Take one series, file, or reason why something is none."""
+        try:
+            whole = self._with_known_parts(item)
+            if isinstance(whole, Rejected):
+                self._reject(whole)
+            else:
+                self.take_case(self._copied(whole, whole.new_case(self._options.rules)))
+        except NotHounsfieldError as error:
+            is_given = isinstance(item, Found) and item.given
+            (self.report.failed if is_given else self.report.skipped).append(str(error))
+        except Exception as error:  # one series that fails does not stop the others
+            logger.info("%s", item, exc_info=True)
+            self.report.failed.append(" ".join(str(error).split()) or type(error).__name__)
+
+    def take_case(self, new: NewCase) -> None:
+        """Take a series whose record is made."""
+        self._cases.append(replace(new, cohort=self._options.cohort, tags=self._options.tags))
+        self._finish_batch()
+
+    def take_exclusion(self, new: NewExclusion) -> None:
+        """Take the reason why a series is no volume."""
+        self._exclusions.append(new)
+        self._finish_batch()
+
+    def finish(self) -> None:
+        """Register what is left."""
+        self._register()
+
+    def _finish_batch(self) -> None:
+        if len(self._cases) + len(self._exclusions) >= BATCH:
+            self._register()
+
+    def _register(self) -> None:
+        by, rules = self._options.by, self._options.rules
+        self._registry.note_exclusions(self._exclusions, by)
+        self._exclusions = []
+        for result in self._registry.add_cases(self._cases, by, one_per_study=rules.one_per_study):
+            if isinstance(result, ValueError):
+                self.report.failed.append(str(result))
+                continue
+            case, is_new = result
+            if self._options.overrule is not None and not case.eligible:
+                case = self._registry.overrule(case.id, self._options.overrule, by)
+            if is_new:
+                self.report.added.append(case)
+            elif case.source.key not in self.met:
+                self.report.known += 1
+            self.met.add(case.source.key)
+        self._cases = []
+
+    def _reject(self, item: Rejected) -> None:
+        (self.report.failed if item.damaged else self.report.skipped).append(str(item))
+        if item.exclusion is not None:
+            self.take_exclusion(item.exclusion)
+
+    def _with_known_parts(self, item: Found | Rejected) -> Found | Rejected:
+        """A series together with files of it that were registered before, in this ingest or an earlier one."""
+        source = item.exclusion.source if isinstance(item, Rejected) and item.exclusion else None
+        if isinstance(item, Found) and item.series is not None:
+            source = item.source
+        if source is None or source.series_uid is None:
+            return item
+        pending = {new.source.series_uid for new in self._cases} | {new.source.series_uid for new in self._exclusions}
+        if source.series_uid in pending:
+            self._register()
+        known = self._registry.source_of(source.series_uid)
+        if known is None or known.url or not known.files or set(files_of(known)) <= set(files_of(source)):
+            return item
+        return scan_again([known, source], self._registry.secret.patient_key)
+
+    def _copied(self, item: Found, new: NewCase) -> NewCase:
+        if self._options.copy_to is None:
+            return new
+        return replace(new, source=copied(item, self._options.copy_to, self._registry.secret))
+
+
+def files_of(source: Source) -> Iterator[Path]:
+    """The files of a source; the source itself for a single file."""
+    if source.files:
+        yield from (source.path / name for name in (*source.files, *source.copies))
+    elif not source.url:
+        yield source.path

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from datastore.atomic import write_bytes
 from datastore.image_files import read_mask
 from datastore.records import Status
+from datastore.registry import CaseFilter
 from lungapp import __version__
 from lungapp.app import LungApp
 from lungapp.previews import preview
@@ -28,18 +29,20 @@ def pages_router(app: LungApp) -> APIRouter:
 
     @router.get("/")
     def home(request: Request, page: Annotated[int, Query(ge=1)] = 1, status: Status | None = None) -> HTMLResponse:
-        cases = app.registry.cases(status)
-        pages = max(1, -(-len(cases) // CASES_PER_PAGE))
+        counts = app.registry.counts()
+        shown = counts.total if status is None else counts.by_status.get(status, 0)
+        pages = max(1, -(-shown // CASES_PER_PAGE))
         page = min(page, pages)
-        first = (page - 1) * CASES_PER_PAGE
+        which = CaseFilter(statuses=() if status is None else (status,))
+        cases = app.registry.cases(which, limit=CASES_PER_PAGE, offset=(page - 1) * CASES_PER_PAGE)
         html = templates.get_template("home.html").render(
             project=app.project,
             version=__version__,
             address=str(request.base_url).rstrip("/"),
-            counts=app.registry.counts(),
+            counts=counts,
             statuses=list(Status),
             status=status,
-            cases=cases[first : first + CASES_PER_PAGE],
+            cases=cases,
             page=page,
             pages=pages,
             models=list(app.info()["models"]),

@@ -44,5 +44,5 @@ class PreliminaryMasks:
         return self._stored(case, model) is not None
 
     def _stored(self, case: Case, model: Model) -> Label | None:
-        label = self._registry.latest_label(case.id, Kind.PRELIMINARY, model.version)
+        label = self._registry.latest_label(case.id, Kind.PRELIMINARY, model=model.version)
         return label if label is not None and label.path.exists() else None  # a lost one can be made again

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from datastore.atomic import write_bytes
 from datastore.database import DatabaseUrl, sqlite_url
+from datastore.patients import SplitRatios
 from datastore.registry import Registry
+from datastore.secret import SECRET_FILE
+from datastore.selection import SelectionRules
 from datastore.served_images import ServedImages
 from lungapp.settings import Settings, load_settings, template
 
@@ -45,6 +48,16 @@ class Project:
         return self.folder / "cache"
 
     @property
+    def images_folder(self) -> Path:
+        """Scans that were copied into the project."""
+        return self.folder / "images"
+
+    @property
+    def selection_rules(self) -> SelectionRules:
+        """Which series are offered to annotators."""
+        return SelectionRules(**self.settings.selection.model_dump())
+
+    @property
     def database_url(self) -> DatabaseUrl:
         """SQLAlchemy URL of the registry."""
         return self.settings.database.url or sqlite_url(self.folder / "registry.sqlite")
@@ -55,7 +68,13 @@ class Project:
         Raises:
             RegistryError: If it cannot be.
         """
-        return Registry.open(self.database_url, self.labels)
+        return Registry.open(self.database_url, self.labels, self.folder / SECRET_FILE, self.split_ratios)
+
+    @property
+    def split_ratios(self) -> SplitRatios:
+        """Shares of the patients that train, judge and test."""
+        split = self.settings.split
+        return SplitRatios(split.train, split.validation, split.test)
 
     def images(self) -> ServedImages:
         """The project's images as single files."""

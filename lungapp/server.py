@@ -20,10 +20,11 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from datastore.database import RegistryError
-from datastore.registry import UnknownCaseError
+from datastore.registry import LeaseError, UnknownCaseError
 from datastore.served_images import CaseImageError
 from lungapp import __version__
 from lungapp.app import LungApp
+from lungapp.lease_api import lease_router
 from lungapp.pages import pages_router
 from lungapp.slicer_api import slicer_router
 
@@ -43,6 +44,7 @@ def create_app(app: LungApp) -> FastAPI:
         _forget_leftovers(app.project.cache)
         yield
         inference.shutdown(wait=False, cancel_futures=True)
+        app.finish_checks()
         app.registry.close()
 
     server = FastAPI(title=app.name, version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -51,12 +53,14 @@ def create_app(app: LungApp) -> FastAPI:
     for error, status in (
         (UnknownCaseError, 404),
         (CaseImageError, 404),
+        (LeaseError, 409),
         (ValueError, 400),
         (RegistryError, 503),
     ):
         server.add_exception_handler(error, _one_line(status))
     server.add_exception_handler(OSError, _disk)
     server.include_router(slicer_router(app, inference))
+    server.include_router(lease_router(app))
     server.include_router(pages_router(app))
     return server
 

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from datastore.patients import SplitRatios
 
 
 class Section(BaseModel):
@@ -43,6 +45,35 @@ class AnnotationSettings(Section):
     sampling_seed: int = Field(default=0, ge=0, description="Seed of the random order in which cases are offered")
 
 
+class SplitSettings(Section):
+    """[split]"""
+
+    train: float = Field(default=0.8, ge=0, le=1, description="Share of the patients whose cases may train")
+    validation: float = Field(default=0.1, ge=0, le=1, description="Share that judges new models, and never trains")
+    test: float = Field(default=0.1, ge=0, le=1, description="Share that is kept for the final test, and never trains")
+
+    @model_validator(mode="after")
+    def _add_up(self) -> SplitSettings:
+        SplitRatios(self.train, self.validation, self.test)
+        return self
+
+
+class SelectionSettings(Section):
+    """[selection]: which series are offered to annotators (Hofmanninger et al. 2020, sec. II-C)."""
+
+    axial: bool = Field(default=True, description="Only series whose slices are axial")
+    min_slices: int = Field(default=100, ge=0, description="Only series with at least so many slices; 0 takes all")
+    description_terms: tuple[str, ...] = Field(
+        default=("lung", "chest", "thorax"),
+        description="Only series whose description has one of these words, in any case; [] takes all",
+    )
+    original: bool = Field(default=True, description="No series that a scanner derived from others: MIP, MPR, volume")
+    one_per_study: bool = Field(default=True, description="Of each study only the series with most slices")
+    files: bool = Field(
+        default=False, description="Whether the rules hold for NIfTI, MetaImage and NRRD files too, not only for DICOM"
+    )
+
+
 class ModelSettings(Section):
     """[model]"""
 
@@ -65,6 +96,8 @@ class Settings(BaseSettings):
 
     project: ProjectSettings = ProjectSettings()
     database: DatabaseSettings = DatabaseSettings()
+    selection: SelectionSettings = SelectionSettings()
+    split: SplitSettings = SplitSettings()
     annotation: AnnotationSettings = AnnotationSettings()
     model: ModelSettings = ModelSettings()
     server: ServerSettings = ServerSettings()
@@ -125,6 +158,8 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # a TOML string is a JSON string
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
     return str(value)
 
 

@@ -97,6 +97,7 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
             with refused_uploads_kept(app.registry, case.id, path):
                 fields = _json_object(params)
             label_id = datastore.save_label(case.id, str(path), tag, fields)
+        app.keep_lease(case.id, fields)
         app.on_save_label(image, label_id)
         return {"image": image, "label": label_id}
 

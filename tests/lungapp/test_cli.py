@@ -205,8 +205,9 @@ def test_one_slice_of_a_series_is_no_case(tmp_path: Path) -> None:
     paths = write_series(tmp_path / "ct", np.full((4, 8, 8), -500, np.int16))
     run("init", tmp_path / "study")
     assert_refused(
-        run("ingest", *paths, "-p", tmp_path / "study"), "is one of the 4 slices of a series: give the folder"
+        run("ingest", *paths[:3], "-p", tmp_path / "study"), "is 3 of the 4 slices of a series: give the folder"
     )
+    assert_refused(run("ingest", paths[0], "-p", tmp_path / "study"), "is one of the 4 slices of a series")
     assert run("ingest", tmp_path / "ct", "-p", tmp_path / "study").exit_code == 0
 
 

@@ -1,59 +1,28 @@
-"""The command line: each command parses, calls one function and prints."""
+"""The program and its everyday commands."""
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from lungapp import __version__
-from lungapp.project import PROJECT_VARIABLE, SETTINGS_FILE, init_project, open_project
-
-project_option = click.option(
-    "-p",
-    "--project",
-    "project_folder",
-    type=click.Path(path_type=Path),
-    envvar=PROJECT_VARIABLE,
-    default=Path(),
-    show_default="this folder",
-    help=f"The project's folder; also ${PROJECT_VARIABLE}.",
+from lungapp.cli.cases import cases
+from lungapp.cli.intake import ingest
+from lungapp.cli.options import (
+    OneLineErrors,
+    device_option,
+    json_option,
+    model_option,
+    print_json,
+    progress_bar,
+    project_option,
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-model_option = click.option(
-    "--model",
-    "model_name",
-    default="threshold",
-    show_default=True,
-    help="`threshold`, or a file of weights (.safetensors, or lungmask's .pth).",
-)
-device_option = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1; where networks run."
-)
-
-
-class OneLineErrors(click.Group):
-    """Shows what a user can mend as one line and exit code 1; `--verbose` shows where it came from."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        from datastore.database import RegistryError
-        from datastore.registry import UnknownCaseError
-
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise
-        except (ValueError, OSError, RegistryError, UnknownCaseError) as error:
-            if ctx.params.get("verbose"):
-                raise
-            raise click.ClickException(" ".join(str(error).split())) from error
+from lungapp.cli.safekeeping import backup, restore
+from lungapp.project import SETTINGS_FILE, init_project, open_project
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,6 +41,10 @@ def main(verbose: bool) -> None:
     )
 
 
+for command in (ingest, cases, backup, restore):
+    main.add_command(command)
+
+
 def _named_folder(_context: click.Context, _parameter: click.Parameter, value: str) -> Path:
     if not value:  # an unset shell variable, not this folder
         raise click.BadParameter("is empty")
@@ -88,87 +61,6 @@ def init(folder: Path, name: str) -> None:
     """
     project = init_project(folder, name)
     click.echo(f"{project.folder}: project made. Its settings: {SETTINGS_FILE}. Next: lungapp ingest SCANS -p {folder}")
-
-
-@main.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@project_option
-@json_option
-def ingest(paths: tuple[Path, ...], project_folder: Path, as_json: bool) -> None:
-    """Register the CT series under PATHS.
-
-    They stay where they lie.
-
-    Takes NIfTI, MetaImage and NRRD files, DICOM files, and folders of any of them. What is registered already is
-    left as it is. Exit code 1 if anything could not be read.
-
-    Example: lungapp ingest /data/ct scan.nii.gz -p my-study
-    """
-    from lungapp.ingest import ingest as ingest_paths
-
-    project = open_project(project_folder)
-    with progress_bar("looking for series", "files") as step:
-        report = ingest_paths(project.registry(), paths, step)
-    if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        for case in report.added:
-            click.echo(f"{case.id}  {case.source.path}" + (f"  ({case.description})" if case.description else ""))
-        for item in report.skipped:
-            click.echo(f"skipped  {item}", err=True)
-        for item in report.failed:
-            click.echo(f"failed  {item}", err=True)
-        click.echo(
-            f"{len(report.added)} added, {report.known} known already, "
-            f"{len(report.skipped)} skipped, {len(report.failed)} failed"
-        )
-    if report.failed or not (report.added or report.known):
-        raise SystemExit(1)
-
-
-@main.group()
-def cases() -> None:
-    """List the cases of a project, or show one.
-
-    Example: lungapp cases list -p my-study
-    """
-
-
-@cases.command("list")
-@click.option("--status", type=click.Choice(["open", "preliminary", "submitted"]), help="Only cases of this status.")
-@project_option
-@json_option
-def cases_list(status: str | None, project_folder: Path, as_json: bool) -> None:
-    """List the cases.
-
-    Example: lungapp cases list --status submitted -p my-study
-    """
-    from datastore.records import Status
-    from lungapp.listing import case_dict, case_line
-
-    found = open_project(project_folder).registry().cases(Status(status) if status else None)
-    if as_json:
-        click.echo(json.dumps([case_dict(case) for case in found], indent=2))
-        return
-    for case in found:
-        click.echo(case_line(case))
-    click.echo(f"{len(found)} case{'' if len(found) == 1 else 's'}", err=True)
-
-
-@cases.command("show")
-@click.argument("case_id")
-@project_option
-@json_option
-def cases_show(case_id: str, project_folder: Path, as_json: bool) -> None:
-    """Show a case and every version of its mask.
-
-    Example: lungapp cases show 0042 -p my-study
-    """
-    from lungapp.listing import case_dict, case_text
-
-    registry = open_project(project_folder).registry()
-    case, labels = registry.case(case_id), registry.labels(case_id)
-    click.echo(json.dumps(case_dict(case, labels), indent=2) if as_json else case_text(case, labels))
 
 
 @main.command()
@@ -191,7 +83,7 @@ def bootstrap(model_name: str, device: str, project_folder: Path, as_json: bool)
     with progress_bar("segmenting", "cases") as step:
         report = bootstrap_cases(project.registry(), project.images(), model, step)
     if as_json:
-        click.echo(json.dumps({"made": report.made, "failed": report.failed}, indent=2))
+        print_json({"made": report.made, "failed": report.failed})
     else:
         for case_id, reason in report.failed.items():
             click.echo(f"failed  {case_id}  {reason}", err=True)
@@ -249,7 +141,7 @@ def segment(
     for item in rejected:
         click.echo(f"{'failed' if item.damaged else 'skipped'}  {item}", err=True)
     if as_json:
-        click.echo(json.dumps([result.to_dict() for result in results], indent=2))
+        print_json([result.to_dict() for result in results])
     failed = any(result.error for result in results) or any(item.damaged for item in rejected)
     if failed or not any(result.target for result in results):
         raise SystemExit(1)
@@ -301,29 +193,9 @@ def doctor(project_folder: Path, as_json: bool) -> None:
     asked_for = click.get_current_context().get_parameter_source("project_folder") is not ParameterSource.DEFAULT
     findings = list(examine(project_folder, project_expected=asked_for))
     if as_json:
-        click.echo(json.dumps([finding.to_dict() for finding in findings], indent=2))
+        print_json([finding.to_dict() for finding in findings])
     else:
         for finding in findings:
             click.echo(f"{'ok     ' if finding.ok else 'WRONG  '} {finding.what}")
     if not all(finding.ok for finding in findings):
         raise SystemExit(1)
-
-
-class progress_bar:  # noqa: N801 - read as a verb: `with progress_bar(...) as step`
-    """A progress bar on the terminal, silent where there is none; gives a function that counts one."""
-
-    def __init__(self, what: str, unit: str, total: int | None = None) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(desc=what, unit=f" {unit}", total=total, disable=None, delay=0.5, leave=False)
-
-    def __enter__(self) -> Callable[..., None]:
-        return self._step
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def _step(self, total: int | None = None) -> None:
-        if total is not None:
-            self._bar.total = total
-        self._bar.update()

@@ -1,0 +1,86 @@
+"""What the commands share: options, one-line errors, the progress bar."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lungapp.project import PROJECT_VARIABLE
+
+project_option = click.option(
+    "-p",
+    "--project",
+    "project_folder",
+    type=click.Path(path_type=Path),
+    envvar=PROJECT_VARIABLE,
+    default=Path(),
+    show_default="this folder",
+    help=f"The project's folder; also ${PROJECT_VARIABLE}.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+model_option = click.option(
+    "--model",
+    "model_name",
+    default="threshold",
+    show_default=True,
+    help="`threshold`, or a file of weights (.safetensors, or lungmask's .pth).",
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1; where networks run."
+)
+
+
+by_option = click.option(
+    "--by",
+    default=lambda: os.environ.get("USER") or "local",
+    show_default="you",
+    help="Who does this; it stands in the audit.",
+)
+
+
+class OneLineErrors(click.Group):
+    """Shows what a user can mend as one line and exit code 1; `--verbose` shows where it came from."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        from datastore.database import RegistryError
+        from datastore.registry import UnknownCaseError
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, RegistryError, UnknownCaseError) as error:
+            if ctx.params.get("verbose"):
+                raise
+            raise click.ClickException(" ".join(str(error).split())) from error
+
+
+class progress_bar:  # noqa: N801 - read as a verb: `with progress_bar(...) as step`
+    """A progress bar on the terminal, silent where there is none; gives a function that counts one."""
+
+    def __init__(self, what: str, unit: str, total: int | None = None) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=what, unit=f" {unit}", total=total, disable=None, delay=0.5, leave=False)
+
+    def __enter__(self) -> Callable[..., None]:
+        return self._step
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _step(self, total: int | None = None) -> None:
+        if total is not None:
+            self._bar.total = total
+        self._bar.update()
+
+
+def print_json(plain: Any) -> None:
+    """Print plain values as JSON."""
+    click.echo(json.dumps(plain, indent=2))
