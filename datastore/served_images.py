@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from datastore.atomic import atomic_path, sha256_of
+from datastore.dicomweb_access import Credentials
+from datastore.dicomweb_fetch import fetch_series
 from datastore.fingerprint import holds
 from datastore.image_files import read_ct, stored_shape, suffix_of
 from datastore.nifti import is_read_alike, write_nifti
-from datastore.records import Case
+from datastore.records import Case, Source
 from datastore.slices import SliceError
 from datastore.volume import Volume
 from datastore.wording import without_path
@@ -32,11 +35,14 @@ class ServedImages:
     """Images of one project, as volumes and as single files.
 
     Args:
-        cache_folder: Where conversions are kept; it can be emptied at any time.
+        cache_folder: Where conversions are kept, and series that a DICOMweb service holds; it can be emptied at
+            any time.
+        credentials: For DICOMweb services.
     """
 
-    def __init__(self, cache_folder: Path) -> None:
+    def __init__(self, cache_folder: Path, credentials: Credentials | None = None) -> None:
         self.cache_folder = cache_folder
+        self._credentials = credentials
 
     def read(self, case: Case) -> Volume:
         """The case's Hounsfield units.
@@ -47,7 +53,7 @@ class ServedImages:
         source = case.source
         self._check_content(case)
         try:
-            volume = read_ct(source)
+            volume = read_ct(self._fetched(case) if source.url else source)
         except FileNotFoundError as error:
             raise CaseImageError(f"the image of case {case.id} is gone") from error
         except (ValueError, OSError) as error:
@@ -85,6 +91,8 @@ class ServedImages:
         Raises:
             CaseImageError: As `read`; a DICOM series is only looked for.
         """
+        if case.source.url:
+            return False  # the service is asked when the image is needed
         source = case.source.path
         if not source.exists():
             raise CaseImageError(f"the image of case {case.id} is gone")
@@ -98,6 +106,19 @@ class ServedImages:
             raise CaseImageError(f"the image of case {case.id} cannot be read: {reason}") from error
         _check_unchanged(case, shape)
         return as_it_is
+
+    def _fetched(self, case: Case) -> Source:
+        """The series of a DICOMweb service in the cache, where it is fetched to if it is not there.
+
+        Raises:
+            DicomwebError: If it cannot be had.
+        """
+        source = case.source
+        folder = self.cache_folder / f"{case.id}-{_fingerprint(case)}-dicom"
+        if not folder.exists():
+            with suppress(FileExistsError):  # another request was first
+                fetch_series(source.url, case.study_uid or "", source.series_uid or "", folder, self._credentials)
+        return Source(folder, source.series_uid)
 
     def _check_content(self, case: Case) -> None:
         """Refuse a file that holds another image than the one registered: it could be another patient."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datastore.atomic import write_bytes
 from datastore.database import DatabaseUrl, sqlite_url
+from datastore.dicomweb_access import Credentials
 from datastore.patients import SplitRatios
 from datastore.registry import Registry
 from datastore.secret import SECRET_FILE
@@ -78,7 +79,7 @@ class Project:
 
     def images(self) -> ServedImages:
         """The project's images as single files."""
-        return ServedImages(self.cache / "images")
+        return ServedImages(self.cache / "images", Credentials.from_environment(os.environ))
 
 
 def init_project(folder: Path, name: str = "") -> Project:
