@@ -14,7 +14,7 @@ from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from datastore.labels import LUNG_NAMES
-from datastore.records import DONE, TO_DO, Case, Kind, Label, NewLabel, Status
+from datastore.records import DONE, Case, Kind, Label, NewLabel, Status
 from datastore.registry import CASE_ID, LABEL_ID, LOCAL, CaseFilter, Registry, UnknownCaseError
 from datastore.registry.standing import LUNGS
 from datastore.served_images import CaseImageError, ServedImages
@@ -27,7 +27,7 @@ TAGS = {  # what a label version was made as, by the tag under which clients ask
     DRAFT: (Kind.DRAFT,),
 }
 FINISHED = CaseFilter(statuses=DONE)
-UNFINISHED = CaseFilter(statuses=TO_DO)
+UNFINISHED = CaseFilter(offered=True)
 LONGEST_SECONDS = 7 * 24 * 3600.0
 
 P = ParamSpec("P")

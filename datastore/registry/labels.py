@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
-from datastore.atomic import sha256_of
+from datastore.atomic import fsync_folder, sha256_of
 from datastore.geometry import Geometry
 from datastore.image_files import read_mask, write_mask
 from datastore.mask_difference import edited_ml
@@ -29,6 +30,14 @@ LABEL_ID = re.compile(r"[0-9]{4,9}-[0-9a-f]{8}")
 LABEL_SUFFIX = ".nii.gz"
 HUMAN = (Kind.DRAFT, Kind.SUBMITTED, Kind.ACCEPTED)  # kinds that follow a parent
 RANKED = (Kind.SUBMITTED, Kind.ACCEPTED, Kind.REJECTED, Kind.PRELIMINARY)  # the best mask of a case first
+VERSIONS = select(LabelRow).where(LabelRow.case_id == bindparam("case_id")).order_by(LabelRow.number)
+LIVE_LEASES = select(LeaseRow).where(LeaseRow.case_id == bindparam("case_id"), LeaseRow.ended_at.is_(None))
+LAST_LEASE = (
+    select(LeaseRow)
+    .where(LeaseRow.case_id == bindparam("case_id"), LeaseRow.holder == bindparam("holder"))
+    .order_by(LeaseRow.id.desc())
+    .limit(1)
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +48,19 @@ class _Parent:
 
     Attributes:
         id: The version, or None.
+        path: Its file, below the labels' folder.
         human: The version by a human that it goes back to, leaving out drafts; None if it began at a model's mask.
     """
 
-    id: str | None
-    human: str | None
+    id: str | None = None
+    path: str | None = None
+    human: str | None = None
+
+    @classmethod
+    def of(cls, row: LabelRow, versions: Sequence[LabelRow]) -> _Parent:
+        """That a version is followed."""
+        human = _human(row.id, versions)
+        return cls(row.id, row.path, None if human is None else human.id)
 
 
 class Labels(Records):
@@ -71,9 +88,8 @@ class Labels(Records):
         with self._read() as session:
             known = self._case(session, case) if isinstance(case, str) else case
             case_id = known.id
-            parent = self._parent(session, case_id, new)
-            parent_row = None if parent.id is None else session.get(LabelRow, parent.id)
-            parent_path = None if parent_row is None else self.labels_folder / parent_row.path
+            parent = _parent(session, case_id, new, _versions(session, case_id))
+            parent_path = None if parent.path is None else self.labels_folder / parent.path
         if mask.array.shape != known.shape:
             raise ValueError(
                 f"mask grid {mask.array.shape[::-1]} does not match image {known.shape[::-1]} of case {case_id}"
@@ -85,7 +101,9 @@ class Labels(Records):
         label_id = f"{case_id}-{secrets.token_hex(4)}"
         relative = relative_path(case_id, label_id, LABEL_SUFFIX)
         path = self.labels_folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fsync_folder(self.labels_folder)  # or a power cut takes the folder with the mask in it
         write_mask(mask, path)
         return self._add_row(known, new, label_id, str(relative), sha256_of(path), parent, edited)
 
@@ -142,7 +160,8 @@ class Labels(Records):
             present = tuple(case.shape), Geometry.from_dict(case.geometry), case.sha256
             if present != (known.shape, known.geometry, known.sha256):
                 raise ValueError(f"case {known.id} was registered anew meanwhile: submit the mask again")
-            later = self._parent(session, known.id, new)
+            older = _versions(session, known.id)
+            later = _parent(session, known.id, new, older)
             if later != parent:  # another version came in between
                 parent, edited = later, None
             is_conflict = (
@@ -172,7 +191,6 @@ class Labels(Records):
                 created_at=datetime.now(UTC),
             )
             session.add(row)
-            session.flush()
             case.label_count += 1
             note(
                 session,
@@ -187,92 +205,76 @@ class Labels(Records):
                 target=None if new.target == LUNGS else new.target,
             )
             if new.target == LUNGS:
-                self._follow(session, case, row)
-                restate(session, case)
+                _follow(session, case, row, older)
+                restate(session, case, [*older, row])
             return self._to_label(row)
 
-    def _follow(self, session: Session, case: CaseRow, row: LabelRow) -> None:
-        """What a new version means for those before it and for the lease."""
-        kind = Kind(row.kind)
-        if kind is Kind.PRELIMINARY:
-            return
-        older = (
-            []
-            if row.number == 1
-            else session.scalars(
-                select(LabelRow).where(
-                    LabelRow.case_id == case.id, LabelRow.target == row.target, LabelRow.number < row.number
-                )
-            ).all()
-        )
-        for other in older:
-            is_own_draft = other.kind == Kind.DRAFT and _same_hand(other, row)
-            is_replaced = kind is Kind.SUBMITTED and other.id == row.parent_id and other.kind == Kind.SUBMITTED
-            is_outdone = kind is Kind.ACCEPTED and other.kind in (Kind.SUBMITTED, Kind.ACCEPTED)
-            through_draft = (
-                kind is Kind.SUBMITTED
-                and other.kind == Kind.SUBMITTED
-                and other.id == self._human_of(session, row.parent_id)
-            )
-            if is_own_draft or is_replaced or is_outdone or through_draft:
-                change_kind(session, other, Kind.SUPERSEDED, row.author, by_label=row.id)
-        if kind is Kind.DRAFT:
-            return
-        case.reopened = False
-        now = datetime.now(UTC)
-        live = select(LeaseRow).where(LeaseRow.case_id == case.id, LeaseRow.ended_at.is_(None))
-        for lease in session.scalars(live):
-            lease.ended_at = now
-            note(session, row.author, "lease.ended", case.id, row.id, holder=lease.holder, why=str(kind))
 
-    def _parent(self, session: Session, case_id: str, new: NewLabel) -> _Parent:
-        """The version that a new one follows.
+def _versions(session: Session, case_id: str) -> Sequence[LabelRow]:
+    """Every version of a case's masks, the oldest first."""
+    return session.scalars(VERSIONS, {"case_id": case_id}).all()
 
-        The client's word, else what its author submitted or saved since the case was given to them, else the head
-        at that time, else the preliminary mask.
-        """
-        if new.target != LUNGS or new.kind not in HUMAN:
-            return _Parent(None, None)
-        if new.parent is not None:
-            row = session.get(LabelRow, new.parent)
-            if row is None or row.case_id != case_id:
-                raise ValueError(f"parent {new.parent[:80]!r} is no version of case {case_id}")
-            return _Parent(row.id, self._human_of(session, row.id))
-        holder = new.client_id or new.author
-        lease = session.scalar(
-            select(LeaseRow)
-            .where(LeaseRow.case_id == case_id, LeaseRow.holder == holder)
-            .order_by(LeaseRow.id.desc())
-            .limit(1)
-        )
-        by_hand = [str(kind) for kind in HUMAN]
-        own = newest_first(case_id).where(LabelRow.made_as.in_(by_hand), LabelRow.target == LUNGS)
-        own = own.where(LabelRow.author == new.author, LabelRow.client_id == new.client_id)
-        if lease is not None:
-            own = own.where(LabelRow.created_at >= lease.granted_at)
-        mine = session.scalar(own.limit(1))
-        if mine is not None:
-            return _Parent(mine.id, self._human_of(session, mine.id))
-        if lease is not None and lease.base_id is not None:
-            return _Parent(lease.base_id, self._human_of(session, lease.base_id))
-        shown = newest_first(case_id).where(LabelRow.kind == str(Kind.PRELIMINARY))
-        if new.model is not None:
-            shown = shown.where(LabelRow.model == new.model)
-        preliminary = session.scalar(shown.limit(1)) or session.scalar(
-            newest_first(case_id).where(LabelRow.kind == str(Kind.PRELIMINARY)).limit(1)
-        )
-        return _Parent(None if preliminary is None else preliminary.id, None)
 
-    def _human_of(self, session: Session, label_id: str | None) -> str | None:
-        """The finished version by a human that a version is or was drafted from."""
-        while label_id is not None:
-            row = session.get(LabelRow, label_id)
-            if row is None or row.made_as == Kind.PRELIMINARY:
-                return None
-            if row.made_as != Kind.DRAFT:
-                return row.id
-            label_id = row.parent_id
-        return None
+def _follow(session: Session, case: CaseRow, row: LabelRow, older: Sequence[LabelRow]) -> None:
+    """What a new version means for those before it and for the lease."""
+    kind = Kind(row.kind)
+    if kind is Kind.PRELIMINARY:
+        return
+    human = _human(row.parent_id, older)
+    for other in older:
+        if other.target != row.target:
+            continue
+        is_own_draft = other.kind == Kind.DRAFT and _same_hand(other, row)
+        is_replaced = kind is Kind.SUBMITTED and other.kind == Kind.SUBMITTED and other is human
+        is_outdone = kind is Kind.ACCEPTED and other.kind in (Kind.SUBMITTED, Kind.ACCEPTED)
+        if is_own_draft or is_replaced or is_outdone:
+            change_kind(session, other, Kind.SUPERSEDED, row.author, by_label=row.id)
+    if kind is Kind.DRAFT:
+        return
+    case.reopened = False
+    for lease in session.scalars(LIVE_LEASES, {"case_id": case.id}):
+        lease.ended_at = row.created_at
+        note(session, row.author, "lease.ended", case.id, row.id, holder=lease.holder, why=str(kind))
+
+
+def _parent(session: Session, case_id: str, new: NewLabel, versions: Sequence[LabelRow]) -> _Parent:
+    """The version that a new one follows.
+
+    The client's word, else what its author submitted or saved since the case was given to them, else the head at
+    that time, else the preliminary mask.
+
+    Raises:
+        ValueError: If the client names a version that is none of the case.
+    """
+    if new.target != LUNGS or new.kind not in HUMAN:
+        return _Parent()
+    lungs = [row for row in versions if row.target == LUNGS][::-1]  # the newest first
+    if new.parent is not None:
+        named = next((row for row in lungs if row.id == new.parent), None)
+        if named is None:
+            raise ValueError(f"parent {new.parent[:80]!r} is no version of case {case_id}")
+        return _Parent.of(named, versions)
+    holder = new.client_id or new.author
+    lease = session.scalar(LAST_LEASE, {"case_id": case_id, "holder": holder})
+    since = None if lease is None else lease.granted_at
+    for row in lungs:
+        by_hand = Kind(row.made_as) in HUMAN and (row.author, row.client_id) == (new.author, new.client_id)
+        if by_hand and (since is None or row.created_at >= since):
+            return _Parent.of(row, versions)
+    if lease is not None and lease.base_id is not None:
+        return _Parent.of(next(row for row in lungs if row.id == lease.base_id), versions)
+    preliminary = [row for row in lungs if row.kind == Kind.PRELIMINARY]
+    shown = [row for row in preliminary if row.model == new.model] or preliminary
+    return _Parent.of(shown[0], versions) if shown else _Parent()
+
+
+def _human(label_id: str | None, versions: Sequence[LabelRow]) -> LabelRow | None:
+    """The finished version by a human that a version is, or was drafted from."""
+    by_id = {row.id: row for row in versions}
+    row = by_id.get(label_id or "")
+    while row is not None and row.made_as == Kind.DRAFT:
+        row = by_id.get(row.parent_id or "")
+    return None if row is None or row.made_as == Kind.PRELIMINARY else row
 
 
 def newest_first(case_id: str) -> Select[LabelRow]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from datastore.geometry import Geometry
@@ -21,13 +21,13 @@ class Records(Sessions):
     """Rows into records."""
 
     def _case(self, session: Session, case_id: str) -> Case:
-        found = self._cases(session, case_query().where(CaseRow.id == case_id))
-        if not found:
+        row = session.execute(ONE_CASE, {"case_id": case_id}).one_or_none()
+        if row is None:
             raise UnknownCaseError(f"no case {case_id!r}")
-        return found[0]
+        return self._to_case(row, session.scalars(TAGS, {"case_id": case_id}))
 
     def _row(self, session: Session, case_id: str) -> CaseRow:
-        row = session.scalar(select(CaseRow).where(CaseRow.id == case_id))
+        row = session.scalar(ONE_ROW, {"case_id": case_id})
         if row is None:
             raise UnknownCaseError(f"no case {case_id!r}")
         return row
@@ -101,6 +101,11 @@ def case_query() -> Select[Any, Any, Any]:
         .join(PatientRow, PatientRow.key == CaseRow.patient_key)
         .outerjoin(LeaseRow, live)
     )
+
+
+ONE_CASE = case_query().where(CaseRow.id == bindparam("case_id"))
+ONE_ROW = select(CaseRow).where(CaseRow.id == bindparam("case_id"))
+TAGS = select(TagRow.tag).where(TagRow.case_id == bindparam("case_id"))
 
 
 def to_lease(row: LeaseRow) -> Lease:

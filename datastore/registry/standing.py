@@ -7,14 +7,21 @@ next one never has to look at all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from datastore.records import DONE, Kind, Status
 from datastore.schema import CaseRow, LabelRow, TallyRow
 
 LUNGS = "lungs"
+TALLY = cast(Table, TallyRow.__table__)
+COUNT = (
+    update(TALLY)
+    .where(TALLY.c.status == bindparam("of"), TALLY.c.eligible == bindparam("is_eligible"))
+    .values(count=TALLY.c.count + bindparam("change"))
+)
 
 
 def count_in(session: Session, case: CaseRow) -> None:
@@ -22,15 +29,18 @@ def count_in(session: Session, case: CaseRow) -> None:
     _tally(session, case.status, case.eligible, 1)
 
 
-def restate(session: Session, case: CaseRow) -> None:
-    """Bring a case's row up to date after its labels, its exclusion or its reopening changed."""
-    session.flush()
+def restate(session: Session, case: CaseRow, versions: Sequence[LabelRow] | None = None) -> None:
+    """Bring a case's row up to date after its labels, its exclusion or its reopening changed.
+
+    Args:
+        session: Of the transaction.
+        case: The row.
+        versions: All rows of its labels, the oldest first, where they are at hand.
+    """
     before = case.status, case.eligible
-    labels = session.execute(
-        select(LabelRow.id, LabelRow.kind, LabelRow.made_as, LabelRow.conflict)
-        .where(LabelRow.case_id == case.id, LabelRow.target == LUNGS)
-        .order_by(LabelRow.number)
-    ).all()
+    if versions is None:
+        versions = session.scalars(select(LabelRow).where(LabelRow.case_id == case.id).order_by(LabelRow.number)).all()
+    labels = [row for row in versions if row.target == LUNGS]
     kinds = [Kind(label.kind) for label in labels]
     has_conflict = any(label.conflict and label.kind == Kind.SUBMITTED for label in labels)
     case.status = str(status_of(kinds, has_conflict=has_conflict))
@@ -64,8 +74,7 @@ def status_of(kinds: Sequence[Kind], *, has_conflict: bool) -> Status:
 
 
 def _tally(session: Session, status: str, eligible: bool, change: int) -> None:
-    where = (TallyRow.status == status, TallyRow.eligible == eligible)
-    counted = session.execute(update(TallyRow).where(*where).values(count=TallyRow.count + change))
+    counted = session.execute(COUNT, {"of": status, "is_eligible": eligible, "change": change})
     if isinstance(counted, CursorResult) and counted.rowcount == 0:
         session.add(TallyRow(status=status, eligible=eligible, count=change))
         session.flush()
