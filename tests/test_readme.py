@@ -6,6 +6,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from infers.unet import UNet
 from lungapp.cli import main
 
 README = (REPOSITORY / "README.md").read_text()
+DOCS = "".join(path.read_text() for path in sorted((REPOSITORY / "docs").glob("*.md")))
 
 
 def block_after(words: str) -> str:
@@ -50,12 +52,12 @@ def test_a_unet_is_served_as_described(tmp_path: Path, monkeypatch: pytest.Monke
     assert model is not None and model.version.startswith("unet-")
 
 
-@pytest.mark.parametrize("line", [line for line in README.splitlines() if line.startswith("    lungapp ")])
-def test_every_command_of_the_tour_exists(line: str) -> None:
+@pytest.mark.parametrize("line", [line for line in (README + DOCS).splitlines() if line.startswith("    lungapp ")])
+def test_every_command_in_the_documentation_exists(line: str) -> None:
     words = line.split("#")[0].split()[1:]
     names = [word for word in words[:2] if word.isalpha()]
     command = main.commands[names[0]]
-    if names[0] == "cases":
-        assert names[1] in command.commands  # type: ignore[attr-defined]
+    if isinstance(command, click.Group):
+        command = command.commands[names[1]]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
