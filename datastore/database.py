@@ -57,6 +57,8 @@ def open_engine(url: DatabaseUrl, secret: ProjectSecret, ratios: SplitRatios) ->
             with engine.execution_options(writes=True, migrates=True).begin() as connection:
                 migrate(connection, secret, ratios)
             engine.dispose()  # connections that keep foreign keys again
+            if engine.dialect.name == "sqlite":
+                _forget_old_pages(engine)
     except CommandError as error:
         engine.dispose()
         raise RegistryError(f"{place}: made by another version of lungapp: {error}") from error
@@ -93,6 +95,18 @@ def _config() -> Config:
 def _is_current(connection: Connection) -> bool:
     present = MigrationContext.configure(connection).get_current_heads()
     return set(present) == set(ScriptDirectory.from_config(_config()).get_heads())
+
+
+def _forget_old_pages(engine: Engine) -> None:
+    """Leave nothing of rows as they were before a migration in the file: an older version kept places readable."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("VACUUM")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cursor.close()
+    finally:
+        connection.close()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

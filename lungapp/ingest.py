@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from datastore.database import RegistryError
 from datastore.found import Found
 from datastore.hounsfield import NotHounsfieldError
 from datastore.records import Case, NewCase, NewExclusion, Source
@@ -105,8 +107,10 @@ def ingest(
         options: How.
     """
     how = options or IngestOptions()
-    intake = Intake(registry, how)
-    known = KnownFiles(registry, how)
+    sources = registry.sources()
+    intake = Intake(registry, how, [source for source, _ in sources])
+    is_fresh = how.rescan or registry.recall(RULES) not in (None, repr(how.rules))
+    known = KnownFiles([] if is_fresh else sources)
     tally = Tally()
 
     def progress(now: Tally) -> None:
@@ -132,22 +136,19 @@ def ingest(
 
 
 class KnownFiles:
-    """Which files are registered and have not changed since; none if the rules have.
+    """Which files are registered and have not changed since.
 
     Attributes:
         met: Keys of the series whose files were asked for.
 
     Args:
-        registry: Of the project.
-        options: Of this ingest.
+        sources: Where series lie, and when that was registered.
     """
 
-    def __init__(self, registry: Registry, options: IngestOptions) -> None:
+    def __init__(self, sources: Iterable[tuple[Source, datetime]]) -> None:
         self.met: set[str] = set()
         self._registered: dict[str, tuple[float, str]] = {}
-        if options.rescan or registry.recall(RULES) not in (None, repr(options.rules)):
-            return
-        for source, at in registry.sources():
+        for source, at in sources:
             for path in files_of(source):
                 self._registered[str(path)] = at.timestamp(), source.key
 
@@ -172,9 +173,11 @@ class Intake:
     Args:
         registry: Where they go.
         options: How.
+        sources: Where registered series lie.
     """
 
-    def __init__(self, registry: Registry, options: IngestOptions) -> None:
+    def __init__(self, registry: Registry, options: IngestOptions, sources: Iterable[Source]) -> None:
+        self._sources: dict[str | None, Source] = {source.series_uid: source for source in sources if source.series_uid}
         self.report = IngestReport()
         self.met: set[str] = set()  # keys of the series that were registered or found again
         self._registry = registry
@@ -193,17 +196,21 @@ class Intake:
         except NotHounsfieldError as error:
             is_given = isinstance(item, Found) and item.given
             (self.report.failed if is_given else self.report.skipped).append(str(error))
+        except RegistryError:
+            raise
         except Exception as error:  # one series that fails does not stop the others
             logger.info("%s", item, exc_info=True)
             self.report.failed.append(" ".join(str(error).split()) or type(error).__name__)
 
     def take_case(self, new: NewCase) -> None:
         """Take a series whose record is made."""
+        self._sources[new.source.series_uid] = new.source
         self._cases.append(replace(new, cohort=self._options.cohort, tags=self._options.tags))
         self._finish_batch()
 
     def take_exclusion(self, new: NewExclusion) -> None:
         """Take the reason why a series is no volume."""
+        self._sources[new.source.series_uid] = new.source
         self._exclusions.append(new)
         self._finish_batch()
 
@@ -245,10 +252,7 @@ class Intake:
             source = item.source
         if source is None or source.series_uid is None:
             return item
-        pending = {new.source.series_uid for new in self._cases} | {new.source.series_uid for new in self._exclusions}
-        if source.series_uid in pending:
-            self._register()
-        known = self._registry.source_of(source.series_uid)
+        known = self._sources.get(source.series_uid)
         if known is None or known.url or not known.files or set(files_of(known)) <= set(files_of(source)):
             return item
         return scan_again([known, source], self._registry.secret.patient_key)

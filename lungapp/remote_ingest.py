@@ -9,7 +9,6 @@ from pathlib import Path
 from datastore.dicomweb import find_remote_series
 from datastore.dicomweb_access import Credentials
 from datastore.dicomweb_fetch import fetch_series
-
 from datastore.records import NewCase, Source
 from datastore.registry import Registry
 from datastore.selection import SelectionFacts, exclusion
@@ -32,10 +31,10 @@ def ingest_service(
         ValueError: If the address is none.
         DicomwebError: If the service is away, refuses, or is none; what was registered until then stays.
     """
-    intake = Intake(registry, options)
+    sources = [source for source, _ in registry.sources()]
+    intake = Intake(registry, options, sources)
     credentials = Credentials.from_environment(environment)
-    sources = [] if options.rescan else [source for source, _ in registry.sources()]
-    known = {source.series_uid for source in sources if source.series_uid}
+    known = set() if options.rescan else {source.series_uid for source in sources if source.series_uid}
     passed: set[str] = set()
     try:
         for item in find_remote_series(

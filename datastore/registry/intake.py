@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from datastore.fingerprint import holds
@@ -54,21 +54,19 @@ class Intake(Records):
             For each, the case and whether it is new; or why it cannot be registered: it is known with other
             slices and has masks, or as another patient's and has accepted ones.
         """
+        keys = [self._key(new.source) for new in batch]
         with self._write() as session:
-            keys = [self._key(new.source) for new in batch]
-            known = {
-                row.source_key: row for row in session.scalars(select(CaseRow).where(CaseRow.source_key.in_(keys)))
-            }
+            stored = session.scalars(select(CaseRow).where(CaseRow.source_key.in_(keys)))
+            known = {row.source_key: row for row in stored}
+            fresh = {key: new for key, new in zip(keys[::-1], batch[::-1], strict=True) if key not in known}
+            known |= self._insert(session, dict(reversed(fresh.items())), by)
             results: list[tuple[str, bool] | ValueError] = []
             for key, new in zip(keys, batch, strict=True):
-                row = known.get(key)
+                row, is_new = known[key], fresh.get(key) is new
                 try:
-                    if row is None:
-                        row = known[key] = self._insert(session, key, new, by)
-                        results.append((row.id, True))
-                    else:
+                    if not is_new:
                         self._meet_again(session, row, new, by)
-                        results.append((row.id, False))
+                    results.append((row.id, is_new))
                 except ValueError as error:
                     results.append(error)
             if one_per_study:
@@ -126,48 +124,44 @@ class Intake(Records):
             ]
         return [(self._unseal(location), at) for location, at in rows]
 
-    def source_of(self, series_uid: str) -> Source | None:
-        """Where a known DICOM series lies, whether it is a case or excluded; None if it is not known."""
-        with self._read() as session:
-            for table in (CaseRow, ExclusionRow):
-                location = session.scalar(select(table.location).where(table.source_key == f"dicom:{series_uid}"))
-                if location is not None:
-                    return self._unseal(location)
-        return None
-
-    def _insert(self, session: Session, key: str, new: NewCase, by: str) -> CaseRow:
-        patient = self._patient(session, new.patient or study_key(new.study_uid or key))
-        row = CaseRow(
-            id=f"new-{secrets.token_hex(8)}",
-            source_key=key,
-            location=self._seal(new.source),
-            series_uid=new.source.series_uid,
-            study_uid=new.study_uid,
-            description=new.description,
-            sha256=new.sha256,
-            shape=list(new.shape),
-            geometry=new.geometry.to_dict(),
-            patient_key=patient.key,
-            cohort=new.cohort,
-            exclusion=new.exclusion,
-            reopened=False,
-            eligible=new.exclusion is None,
-            offered=new.exclusion is None,
-            status=str(Status.OPEN),
-            label_count=0,
-            added_at=datetime.now(UTC),
-        )
-        session.add(row)
+    def _insert(self, session: Session, fresh: Mapping[str, NewCase], by: str) -> dict[str, CaseRow]:
+        """Rows for series that are not known, by their keys."""
+        keys = {key: new.patient or study_key(new.study_uid or key) for key, new in fresh.items()}
+        patients = self._patients(session, set(keys.values()))
+        rows = {
+            key: CaseRow(
+                id=f"new-{secrets.token_hex(8)}",
+                source_key=key,
+                location=self._seal(new.source),
+                series_uid=new.source.series_uid,
+                study_uid=new.study_uid,
+                description=new.description,
+                sha256=new.sha256,
+                shape=list(new.shape),
+                geometry=new.geometry.to_dict(),
+                patient_key=keys[key],
+                cohort=new.cohort,
+                exclusion=new.exclusion,
+                reopened=False,
+                eligible=new.exclusion is None,
+                offered=new.exclusion is None,
+                status=str(Status.OPEN),
+                label_count=0,
+                added_at=datetime.now(UTC),
+            )
+            for key, new in fresh.items()
+        }
+        session.add_all(rows.values())
         session.flush()
-        row.id = f"{row.number:04d}"
+        for key, row in rows.items():
+            new, row.id = fresh[key], f"{row.number:04d}"
+            split = patients[keys[key]].split
+            note(session, by, "case.added", row.id, split=split, cohort=new.cohort or None, exclusion=new.exclusion)
         session.flush()
-        session.add_all(TagRow(case_id=row.id, tag=tag) for tag in dict.fromkeys(new.tags))
-        count_in(session, row)
-        excluded = session.get(ExclusionRow, key)
-        if excluded is not None:  # it can be read now
-            session.delete(excluded)
-        note(session, by, "case.added", row.id, split=patient.split, cohort=new.cohort or None, exclusion=new.exclusion)
-        return row
+        session.add_all(TagRow(case_id=row.id, tag=tag) for key, row in rows.items() for tag in set(fresh[key].tags))
+        session.execute(delete(ExclusionRow).where(ExclusionRow.source_key.in_(list(rows))))  # they can be read now
+        count_in(session, rows.values())
+        return rows
 
     def _meet_again(self, session: Session, row: CaseRow, new: NewCase, by: str) -> None:
         """Bring a known case up to date where that costs nobody's work."""
@@ -200,18 +194,19 @@ class Intake(Records):
         accepted = select(LabelRow.id).where(LabelRow.case_id == row.id, LabelRow.kind == str(Kind.ACCEPTED)).limit(1)
         if not is_study_key(row.patient_key) or session.scalar(accepted) is not None:
             raise ValueError(f"case {row.id} is registered as another patient's: its split would change")
-        patient = self._patient(session, patient_key)
+        patient = self._patients(session, [patient_key])[patient_key]
         row.patient_key = patient.key
         note(session, by, "case.patient_known", row.id, split=patient.split)
 
-    def _patient(self, session: Session, key: str) -> PatientRow:
-        row = session.get(PatientRow, key)
-        if row is None:
+    def _patients(self, session: Session, keys: Collection[str]) -> dict[str, PatientRow]:
+        """Patients by their keys; those that are new are put into a split."""
+        known = {row.key: row for row in session.scalars(select(PatientRow).where(PatientRow.key.in_(keys)))}
+        for key in sorted(set(keys) - known.keys()):
             split = self.ratios.split_of(self.secret, key)
-            row = PatientRow(key=key, split=str(split), assigned_at=datetime.now(UTC))
-            session.add(row)
-            session.flush()
-        return row
+            known[key] = PatientRow(key=key, split=str(split), assigned_at=datetime.now(UTC))
+            session.add(known[key])
+        session.flush()
+        return known
 
     def _choose_of_study(self, session: Session, study_uid: str, by: str) -> None:
         """Leave the one series with most slices of a study eligible; one that is worked on stays."""

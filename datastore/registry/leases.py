@@ -16,6 +16,7 @@ from datastore.registry.sessions import note
 from datastore.schema import CaseRow, FactRow, LeaseRow, SkipRow
 
 ORDER = "order"
+CLOCK = "lungapp"  # who ends a lease that has run out
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,7 @@ class Leases(Records):
                 if mine is None:
                     return None
                 chosen, previous = mine
-                previous.ended_at = now
-                session.flush()
+                _end(session, previous, holder, "given out again")
             return self._grant(session, chosen, holder, now, duration)
 
     def lease_case(self, case_id: str, holder: str, duration: timedelta) -> Lease:
@@ -195,7 +195,7 @@ def _expire(session: Session, now: datetime) -> None:
     over = session.scalars(select(LeaseRow).where(LeaseRow.ended_at.is_(None), LeaseRow.expires_at <= now)).all()
     for lease in over:
         lease.ended_at = lease.expires_at
-        note(session, LOCAL, "lease.ended", lease.case_id, holder=lease.holder, why="expired")
+        note(session, CLOCK, "lease.ended", lease.case_id, holder=lease.holder, why="expired")
     session.flush()
 
 

@@ -6,7 +6,8 @@ next one never has to look at all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from sqlalchemy import CursorResult, Table, bindparam, select, update
@@ -24,9 +25,10 @@ COUNT = (
 )
 
 
-def count_in(session: Session, case: CaseRow) -> None:
-    """Count a new case."""
-    _tally(session, case.status, case.eligible, 1)
+def count_in(session: Session, cases: Iterable[CaseRow]) -> None:
+    """Count new cases."""
+    for (status, eligible), count in Counter((case.status, case.eligible) for case in cases).items():
+        _tally(session, status, eligible, count)
 
 
 def restate(session: Session, case: CaseRow, versions: Sequence[LabelRow] | None = None) -> None:

@@ -160,4 +160,6 @@ def test_places_of_the_first_version_are_not_readable_afterwards(tmp_path: Path)
     with registry.engine.connect() as connection:
         rows = connection.execute(text('SELECT * FROM "case"')).all()
     assert "scans" not in str(rows)
+    for path in tmp_path.glob("registry.sqlite*"):
+        assert b"/scans/" not in path.read_bytes()
     registry.close()
