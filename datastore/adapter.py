@@ -76,14 +76,16 @@ class RegistryDatastore(Datastore):
     def datalist(self) -> list[dict[str, Any]]:
         """Image and submitted mask of every finished case."""
         return [
-            {"image": str(self.images.path(case)), "label": str(self.registry.label(case.head).path)}
-            for case in self.registry.each_case(FINISHED)
-            if case.head is not None
+            {
+                "image": str(self.images.path(self.registry.case(case_id))),
+                "label": str(self.registry.label(label_id).path),
+            }
+            for case_id, label_id in self.registry.finished(FINISHED)
         ]
 
     def finished(self) -> list[dict[str, str]]:
         """Image id and label id of every finished case: `datalist` without the server's paths."""
-        return [{"image": case_id, "label": label_id} for case_id, label_id in self.registry.heads(FINISHED)]
+        return [{"image": case_id, "label": label_id} for case_id, label_id in self.registry.finished(FINISHED)]
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """Newest label id by tag."""
@@ -254,13 +256,17 @@ class RegistryDatastore(Datastore):
         return found
 
     def _newest(self, case_id: str) -> dict[str, Label]:
-        """The version that a client means by a tag: the newest that nothing took the place of."""
+        """The version that a client means by a tag: the newest that nothing took the place of.
+
+        One that was rejected is meant only if no other is left: it is there to be corrected.
+        """
         newest: dict[str, Label] = {}
         for label in self.registry.labels(case_id):
             if label.target != LUNGS or label.kind is Kind.SUPERSEDED:
                 continue
             for tag, kinds in TAGS.items():
-                if label.made_as in kinds:
+                gives_way = label.kind is Kind.REJECTED and tag in newest and newest[tag].kind is not Kind.REJECTED
+                if label.made_as in kinds and not gives_way:
                     newest[tag] = label
         return newest
 
@@ -318,7 +324,7 @@ def _case_id(image_id: str) -> str:
 
 
 def _short(value: Any) -> str | None:
-    return None if value is None else str(value)[:200]
+    return None if value is None else str(value).replace("\0", "")[:200]  # which PostgreSQL cannot keep
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -8,11 +8,12 @@ under their SHA-256. Images are not part of it: they lie where they were found.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Table, func, insert, select, text
 
-from datastore.atomic import atomic_path, sha256_of, write_bytes
+from datastore.atomic import TEMPORARY_PREFIX, atomic_path, sha256_of, write_bytes
 from datastore.database import DatabaseUrl, open_engine, sqlite_url
 from datastore.registry import Registry
 from datastore.schema import Base, LabelRow
@@ -46,7 +47,7 @@ class BackupReport:
         labels: Label files in the snapshot.
         copied: How many of them had to be copied.
         cases: Cases in the snapshot.
-        lost: Label files that are missing or changed, and so are not in the backup, in a sentence each.
+        lost: Label files that were missing or changed, and so are not in the backup, in a sentence each.
     """
 
     stamp: str
@@ -68,8 +69,9 @@ def back_up(registry: Registry, project: Path, target: Path, step: Callable[...,
         step: Called for each label file, with `total` files.
 
     Raises:
-        BackupError: If the folder holds another project's backup.
+        BackupError: If the folder holds another project's backup, or what is to be saved.
     """
+    _check_is_apart(project, target)
     target.mkdir(parents=True, exist_ok=True)
     _check_same_project(project, target)
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
@@ -149,7 +151,8 @@ def restore(
         for name, digest in manifest["files"].items():
             _copy_file(backup / "files" / digest, building / name)
         with _snapshot(backup, manifest, building) as stored:
-            rows = [row for row in _label_rows(stored.engine) if row[0] not in manifest["lost"]]
+            lost = set(manifest["lost"])
+            rows = [row for row in _label_rows(stored.engine) if row[0] not in lost]
             for relative, digest in rows:
                 _copy_checked(backup / "labels" / relative, building / "labels" / relative, digest)
                 step(total=len(rows))
@@ -162,7 +165,10 @@ def restore(
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    return BackupReport(stamp, len(rows), len(rows), counts["case"])
+    sentences = (
+        f"{target / 'labels' / relative}: was missing or damaged when the backup was made" for relative in lost
+    )
+    return BackupReport(stamp, len(rows), len(rows), counts["case"], tuple(sorted(sentences)))
 
 
 def _manifest(backup: Path, stamp: str) -> dict[str, Any]:
@@ -173,6 +179,11 @@ def _manifest(backup: Path, stamp: str) -> dict[str, Any]:
             raise BackupError(f"{path}: made by another version of lungapp")
         for part in ("registry", "files", "lost"):
             manifest[part]
+        if SECRET_FILE not in manifest["files"]:
+            raise BackupError(f"{path}: damaged: it names no {SECRET_FILE}")
+        for name in manifest["files"]:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise BackupError(f"{path}: damaged: {name!r} leads outside the project")
         return dict(manifest)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise BackupError(f"{path}: damaged: {error}") from error
@@ -185,9 +196,18 @@ def _check_same_project(project: Path, target: Path) -> None:
         raise BackupError(f"{target}: holds the backup of another project: give each its own folder")
 
 
+def _check_is_apart(project: Path, target: Path) -> None:
+    """Refuse a folder in which the masks would be their own backup, or the backup part of the next one."""
+    project, target = project.resolve(), target.resolve()
+    if target.is_relative_to(project) and not target.is_relative_to(project / "backup"):
+        raise BackupError(f"{target}: is part of the project: expected another folder, on another disk if you can")
+
+
 def _other_files(project: Path) -> Iterator[Path]:
     for pattern in OTHER_FILES:
-        yield from (path for path in sorted(project.glob(pattern)) if path.is_file())
+        for path in sorted(project.glob(pattern)):
+            if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX):
+                yield path
 
 
 def _keep(path: Path, target: Path) -> str:
@@ -213,11 +233,18 @@ def _copy_database(registry: Registry, url: DatabaseUrl) -> tuple[dict[str, int]
 def _fill_database(stored: Registry, url: DatabaseUrl, building: Path) -> dict[str, int]:
     registry = Registry.open(url, building / "labels", building / SECRET_FILE, stored.ratios)
     try:
-        if registry.counts().total or registry.counts().ineligible:
-            raise BackupError(f"{registry.engine.url}: the database holds cases already and is left as it is")
+        if _holds_something(registry.engine):
+            raise BackupError(f"{registry.engine.url}: the database is in use already and is left as it is")
         return _copy_rows(stored.engine, registry.engine)
     finally:
         registry.close()
+
+
+def _holds_something(engine: Engine) -> bool:
+    """Whether there is more than what opening a new registry notes of itself."""
+    with engine.connect() as connection:
+        tables = [table for table in Base.metadata.sorted_tables if table.name != "fact"]
+        return any(connection.execute(select(table).limit(1)).first() is not None for table in tables)
 
 
 def _copy_rows(source: Engine, target: Engine) -> dict[str, int]:
@@ -283,17 +310,20 @@ def _label_rows(engine: Engine) -> list[tuple[str, str]]:
 
 def _copy_checked(source: Path, target: Path, digest: str) -> None:
     """Copy a label file, refusing one that is not what its row says."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-            if sha256_of(temporary) != digest:
-                raise BackupError(f"{source}: the label's file was changed after it was stored")
+        content = source.read_bytes()
     except FileNotFoundError as error:
         raise BackupError(f"{source}: the label's file is missing") from error
+    except OSError as error:
+        raise BackupError(f"{source}: the label's file cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise BackupError(f"{source}: the label's file was changed after it was stored")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # another backup into this folder was first
+        write_bytes(target, content)
 
 
 def _copy_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target) as temporary:
+    with suppress(FileExistsError), atomic_path(target) as temporary:
         shutil.copy(source, temporary)  # with its permissions: the secret stays its owner's

@@ -57,6 +57,8 @@ def submit_mask(
         mask = _checked(case, upload, names)
     try:
         return registry.add_label(case, mask, new)
+    except ValueError as error:  # an unknown parent
+        raise _refused(registry, case_id, upload, error) from error
     except Exception:  # a full disk, a database that is away: the work is kept if anything can be
         with suppress(OSError):
             _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)
@@ -75,9 +77,7 @@ def refused_uploads_kept(registry: Registry, case_id: str, upload: Path) -> Iter
     except RefusedMaskError:
         raise
     except Exception as error:
-        kept = _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)
-        reason = without_path(error, upload, "the file")
-        raise RefusedMaskError(f"mask of case {case_id} refused: {reason} (kept as {kept.name})") from error
+        raise _refused(registry, case_id, upload, error) from error
 
 
 def _checked(case: Case, upload: Path, names: Sequence[str | None] | None) -> Volume:
@@ -96,6 +96,13 @@ def _checked(case: Case, upload: Path, names: Sequence[str | None] | None) -> Vo
     mask = mask.with_array(renumber(mask.array, names)).on_grid_of(image)
     check_sides(mask.to_lps().array)
     return mask
+
+
+def _refused(registry: Registry, case_id: str, upload: Path, error: Exception) -> RefusedMaskError:
+    """Keep an upload; the error that says so."""
+    kept = _keep(registry.labels_folder / case_id / REFUSED_FOLDER, upload)
+    reason = without_path(error, upload, "the file")
+    return RefusedMaskError(f"mask of case {case_id} refused: {reason} (kept as {kept.name})")
 
 
 def _keep(folder: Path, upload: Path) -> Path:

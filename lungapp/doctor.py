@@ -7,11 +7,13 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from datastore.atomic import TEMPORARY_PREFIX
 from datastore.database import RegistryError
 from datastore.served_images import CaseImageError
 from datastore.submission import REFUSED_FOLDER
@@ -19,6 +21,7 @@ from lungapp.project import SETTINGS_FILE, Project, open_project
 
 PACKAGES = ("torch", "monai", "monailabel", "nibabel", "SimpleITK", "pydicom", "SQLAlchemy", "alembic", "fastapi")
 LITTLE_SPACE_GB = 2.0
+STILL_COPYING_SECONDS = 3600  # a younger copy of a series may be under way
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def _project(project: Project) -> Iterator[Finding]:
                 images.look_at(case)
             except CaseImageError as error:
                 yield Finding(False, f"{error}: {case.source.path}")
+        yield from _leftovers(project)
         refused = sum(1 for _ in project.labels.glob(f"*/{REFUSED_FOLDER}/*"))
         if refused:
             yield Finding(True, f"{refused} refused uploads are kept in {project.labels}/*/{REFUSED_FOLDER}")
@@ -106,3 +110,11 @@ def _project(project: Project) -> Iterator[Finding]:
             )
     finally:
         registry.close()
+
+
+def _leftovers(project: Project) -> Iterator[Finding]:
+    """Series whose copying or fetching was interrupted."""
+    for folder, pattern in ((project.cache, f"*/{TEMPORARY_PREFIX}*"), (project.images_folder, f"{TEMPORARY_PREFIX}*")):
+        for path in sorted(folder.glob(pattern)):
+            if time.time() - path.stat().st_mtime > STILL_COPYING_SECONDS:
+                yield Finding(False, f"{path}: left over from an interrupted copy; it can be removed")

@@ -10,14 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from datastore.records import Lease
 from lungapp.app import LungApp
 
+PRINTABLE = r"^[^\x00-\x08]*$"
+
 
 class LeaseRequest(BaseModel):
     """Who asks, and for a skip why."""
 
     model_config = ConfigDict(extra="forbid")
 
-    client_id: Annotated[str, Field(min_length=1, max_length=200)]
-    reason: Annotated[str, Field(max_length=500)] = ""
+    client_id: Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTABLE)]
+    reason: Annotated[str, Field(max_length=500, pattern=PRINTABLE)] = ""
 
 
 def lease_router(app: LungApp) -> APIRouter:

@@ -115,7 +115,7 @@ def _label_lines(label: Label) -> list[str]:
         + (f"  on {label.parent}" if label.parent else "")
         + (f"  edited {label.edited_ml:.1f} ml" if label.edited_ml is not None else "")
         + (f"  in {label.seconds / 60:.0f} min" if label.seconds is not None else "")
-        + ("  CONFLICT" if label.conflict and label.kind == "submitted" else "")
+        + ("  CONFLICT" if label.conflict else "")
     ]
     lines += [f"           {finding.severity}: {finding.text}" for finding in label.findings or ()]
     return lines

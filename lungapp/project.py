@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datastore.atomic import write_bytes
-from datastore.database import DatabaseUrl, sqlite_url
+from datastore.database import DatabaseUrl, RegistryError, sqlite_url
 from datastore.dicomweb_access import Credentials
 from datastore.patients import SplitRatios
 from datastore.registry import Registry
@@ -61,14 +61,21 @@ class Project:
     @property
     def database_url(self) -> DatabaseUrl:
         """SQLAlchemy URL of the registry."""
-        return self.settings.database.url or sqlite_url(self.folder / "registry.sqlite")
+        return self.settings.database.url or sqlite_url(self._registry_file)
+
+    @property
+    def _registry_file(self) -> Path:
+        return self.folder / "registry.sqlite"
 
     def registry(self) -> Registry:
         """The project's registry, opened.
 
         Raises:
-            RegistryError: If it cannot be.
+            RegistryError: If it cannot be, or is gone: a new one would know none of the masks.
         """
+        is_made = (self.folder / SETTINGS_FILE).exists()
+        if is_made and not self.settings.database.url and not self._registry_file.exists():
+            raise RegistryError(f"{self._registry_file}: is missing: bring it back from a backup (`lungapp restore`)")
         return Registry.open(self.database_url, self.labels, self.folder / SECRET_FILE, self.split_ratios)
 
     @property

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -59,10 +60,18 @@ def create_app(app: LungApp) -> FastAPI:
     ):
         server.add_exception_handler(error, _one_line(status))
     server.add_exception_handler(OSError, _disk)
+    server.add_exception_handler(RequestValidationError, _bad_request)
     server.include_router(slicer_router(app, inference))
     server.include_router(lease_router(app))
     server.include_router(pages_router(app))
     return server
+
+
+def _bad_request(_: Request, error: Exception) -> JSONResponse:
+    """The first thing that is wrong with a request's fields."""
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
+    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return JSONResponse({"detail": f"{field}: {first['msg']}"}, status_code=422)
 
 
 def _disk(request: Request, error: Exception) -> JSONResponse:

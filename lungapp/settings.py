@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -151,6 +152,24 @@ def template(**values: Any) -> str:
             last = section
         lines += [f"# {description}", f"{name} = {_toml(values.get(f'{section}__{name}', default))}"]
     return "\n".join(lines) + "\n"
+
+
+def with_value(content: str, section: str, name: str, value: Any) -> str:
+    """A lungapp.toml with one setting changed, and all else, comments too, as it was.
+
+    >>> print(with_value("[server]\\nport = 9000  # ours\\nhost = 'x'", "server", "port", 8000))
+    [server]
+    port = 8000
+    host = 'x'
+    """
+    line = f"{name} = {_toml(value)}"
+    header = re.search(rf"^\[{section}\].*\n?", content, re.MULTILINE)
+    if header is None:
+        return f"{content.rstrip()}\n\n[{section}]\n{line}\n"
+    following = re.compile(r"^\[", re.MULTILINE).search(content, header.end())
+    end = following.start() if following else len(content)
+    body, replaced = re.subn(rf"(?m)^{name}\s*=.*$", lambda _: line, content[header.end() : end], count=1)
+    return content[: header.end()] + ("" if replaced else f"{line}\n") + body + content[end:]
 
 
 def _toml(value: Any) -> str:

@@ -15,7 +15,7 @@ ANONYMOUS = "anonymous"
 
 def holder_of(request: dict[str, Any]) -> str:
     """Who asks: the client's own word, until there are users."""
-    return str(request.get("client_id") or ANONYMOUS)[:200]
+    return str(request.get("client_id") or ANONYMOUS).replace("\0", "")[:200]  # which PostgreSQL cannot keep
 
 
 class LeasingStrategy(Strategy):

@@ -9,15 +9,16 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Integer, Select, bindparam, select
 
-from datastore.records import Case, Counts, Split, Status
+from datastore.records import Case, Counts, Kind, Split, Status
 from datastore.registry.intake import LOCAL
 from datastore.registry.rows import Records, case_query
 from datastore.registry.sessions import note
-from datastore.registry.standing import restate
-from datastore.schema import CaseRow, DrawRow, PatientRow, TagRow, TallyRow
+from datastore.registry.standing import LUNGS, restate
+from datastore.schema import CaseRow, DrawRow, LabelRow, PatientRow, TagRow, TallyRow
 
 PAGE = 500
 EVERYTHING = 2**62  # rows; more than there will be
+FINISHED = (Kind.SUBMITTED, Kind.ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,17 @@ class Catalogue(Records):
         rows = self._rows(query, {"last": last, "limit": EVERYTHING if limit is None else limit})
         return [f"{number:04d}" for (number,) in rows]
 
-    def heads(self, which: CaseFilter = EVERY_CASE) -> list[tuple[str, str]]:
-        """Case and label id of every case with a mask by a human, in the order the cases were registered."""
-        query = _filtered(select(CaseRow.id, CaseRow.head_id), which).where(CaseRow.head_id.is_not(None))
-        return [(case_id, head) for case_id, head in self._rows(query.order_by(CaseRow.number))]
+    def finished(self, which: CaseFilter = EVERY_CASE) -> list[tuple[str, str]]:
+        """Case and label id of every case with a mask by a human, in the order the cases were registered.
+
+        The mask is the newest one that is submitted or accepted; one that was rejected never is.
+        """
+        query = _filtered(select(CaseRow.id, LabelRow.id).join(LabelRow, LabelRow.case_id == CaseRow.id), which)
+        query = query.where(LabelRow.kind.in_([str(kind) for kind in FINISHED]), LabelRow.target == LUNGS)
+        newest = {
+            case_id: label_id for case_id, label_id in self._rows(query.order_by(CaseRow.number, LabelRow.number))
+        }
+        return list(newest.items())
 
     def counts(self) -> Counts:
         """How many eligible cases there are in each status, and how many are not eligible."""

@@ -82,7 +82,7 @@ class Records(Sessions):
             client_id=row.client_id,
             model=row.model,
             parent=row.parent_id,
-            conflict=row.conflict,
+            conflict=row.conflict and row.kind == Kind.SUBMITTED,
             sha256=row.sha256,
             path=self.labels_folder / row.path,
             seconds=row.seconds,

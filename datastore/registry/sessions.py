@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.orm import Session
 
 from datastore.database import DatabaseUrl, RegistryError, open_engine
@@ -149,6 +149,8 @@ class Sessions:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except DataError as error:
+            raise ValueError(f"the registry cannot keep that: {error.orig}") from error
         except DBAPIError as error:
             raise RegistryError(f"the registry cannot be used: {error.orig}") from error
 

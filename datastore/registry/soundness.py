@@ -40,10 +40,13 @@ class Soundness(Records):
             rows = session.execute(select(LabelRow.path, LabelRow.sha256)).all()
         expected = {self.labels_folder / path: digest for path, digest in rows}
         for path, digest in sorted(expected.items()):
-            if not path.exists():
+            try:
+                if sha256_of(path) != digest:
+                    yield Fault(True, f"{path}: the label's file was changed after it was stored")
+            except FileNotFoundError:
                 yield Fault(True, f"{path}: the label's file is missing: bring it back from a backup")
-            elif sha256_of(path) != digest:
-                yield Fault(True, f"{path}: the label's file was changed after it was stored")
+            except OSError as error:
+                yield Fault(True, f"{path}: the label's file cannot be read: {error.strerror}")
         for path in files:
             if path in expected or not path.exists() or time.time() - path.stat().st_mtime < STILL_WRITING_SECONDS:
                 continue

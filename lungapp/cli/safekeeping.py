@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
+from datastore.atomic import write_bytes
+from datastore.database import DatabaseUrl
 from lungapp.cli.options import json_option, print_json, progress_bar, project_option
-from lungapp.project import FOLDERS, open_project
+from lungapp.project import SETTINGS_FILE, open_project
+from lungapp.settings import with_value
 
 
 @click.command()
@@ -48,7 +51,12 @@ def backup(target: Path | None, project_folder: Path, as_json: bool) -> None:
 @click.argument("source", type=click.Path(path_type=Path, file_okay=False), metavar="BACKUP")
 @click.argument("target", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--at", "stamp", help="Which snapshot  [default: the newest]")
-@click.option("--database", "database_url", help="Restore into this database instead of the one in the settings.")
+@click.option(
+    "--database",
+    "database_url",
+    help="Restore into this database instead of the one in the settings, which will name it from then on; `sqlite` is "
+    "a file in the project.",
+)
 @json_option
 def restore(source: Path, target: Path, stamp: str | None, database_url: str | None, as_json: bool) -> None:
     """Bring a BACKUP back as a new project in DIR.
@@ -63,12 +71,10 @@ def restore(source: Path, target: Path, stamp: str | None, database_url: str | N
         report = restore_backup(
             source,
             target.absolute(),
-            lambda folder: database_url or open_project(folder).database_url,
+            lambda folder: _database_of(folder, database_url),
             step,
             stamp,
         )
-    for name in FOLDERS:
-        (target / name).mkdir(exist_ok=True)
     if as_json:
         print_json(asdict(report))
     else:
@@ -79,3 +85,16 @@ def restore(source: Path, target: Path, stamp: str | None, database_url: str | N
             click.echo(f"lost  {sentence}", err=True)
     if report.lost:
         raise SystemExit(1)
+
+
+def _database_of(folder: Path, wanted: str | None) -> DatabaseUrl:
+    """The database of a project; the one that is wanted, where one is, is written into its settings first."""
+    if wanted is None:
+        return open_project(folder).database_url
+    url = "" if wanted == "sqlite" else wanted
+    settings = folder / SETTINGS_FILE
+    write_bytes(settings, with_value(settings.read_text(), "database", "url", url).encode(), overwrite=True)
+    project = open_project(folder)
+    if project.settings.database.url != url:
+        raise ValueError(f"$LUNGAPP_DATABASE__URL names another database than --database {wanted}: unset it first")
+    return project.database_url
