@@ -19,6 +19,7 @@ from datastore.registry import CASE_ID, LABEL_ID, LOCAL, CaseFilter, Registry, U
 from datastore.registry.standing import LUNGS
 from datastore.served_images import CaseImageError, ServedImages
 from datastore.submission import refused_uploads_kept, submit_mask
+from datastore.wording import printable
 
 DRAFT = "draft"
 TAGS = {  # what a label version was made as, by the tag under which clients ask for it
@@ -324,7 +325,7 @@ def _case_id(image_id: str) -> str:
 
 
 def _short(value: Any) -> str | None:
-    return None if value is None else str(value).replace("\0", "")[:200]  # which PostgreSQL cannot keep
+    return None if value is None else printable(str(value))[:200]
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,7 +84,7 @@ def back_up(registry: Registry, project: Path, target: Path, step: Callable[...,
     copied, lost = 0, []
     for relative, digest in rows:
         copy = target / "labels" / relative
-        if not copy.exists():
+        if not copy.exists() or sha256_of(copy) != digest:  # disks forget, that of a backup too
             try:
                 _copy_checked(registry.labels_folder / relative, copy, digest)
                 copied += 1
@@ -114,6 +115,8 @@ def restore(
     database_url: Callable[[Path], DatabaseUrl],
     step: Callable[..., None],
     stamp: str | None = None,
+    *,
+    partial: bool = False,
 ) -> BackupReport:
     """Bring a backup back as a new project.
 
@@ -125,6 +128,7 @@ def restore(
         database_url: The project's database, given its folder once the settings are there.
         step: Called for each label file, with `total` files.
         stamp: Which snapshot; the newest if not given.
+        partial: Whether label files that are missing or damaged in the backup are reported instead.
 
     Raises:
         BackupError: If something is missing or damaged, or something is in the way.
@@ -151,10 +155,15 @@ def restore(
         for name, digest in manifest["files"].items():
             _copy_file(backup / "files" / digest, building / name)
         with _snapshot(backup, manifest, building) as stored:
-            lost = set(manifest["lost"])
+            lost = dict.fromkeys(manifest["lost"], "was missing or damaged when the backup was made")
             rows = [row for row in _label_rows(stored.engine) if row[0] not in lost]
             for relative, digest in rows:
-                _copy_checked(backup / "labels" / relative, building / "labels" / relative, digest)
+                try:
+                    _copy_checked(backup / "labels" / relative, building / "labels" / relative, digest)
+                except BackupError:
+                    if not partial:
+                        raise
+                    lost[relative] = "is missing or damaged in the backup"
                 step(total=len(rows))
             for name in PROJECT_FOLDERS:
                 (building / name).mkdir(exist_ok=True)
@@ -165,9 +174,7 @@ def restore(
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    sentences = (
-        f"{target / 'labels' / relative}: was missing or damaged when the backup was made" for relative in lost
-    )
+    sentences = (f"{target / 'labels' / relative}: {why}" for relative, why in lost.items())
     return BackupReport(stamp, len(rows), len(rows), counts["case"], tuple(sorted(sentences)))
 
 
@@ -177,15 +184,17 @@ def _manifest(backup: Path, stamp: str) -> dict[str, Any]:
         manifest = json.loads(path.read_text())
         if manifest["lungapp_backup"] != 1:
             raise BackupError(f"{path}: made by another version of lungapp")
-        for part in ("registry", "files", "lost"):
-            manifest[part]
+        digests = [manifest["registry"]["sha256"], *manifest["files"].values()]
+        if not all(re.fullmatch(r"[0-9a-f]{64}", str(digest)) for digest in digests):
+            raise BackupError(f"{path}: damaged: expected SHA-256 digests")
+        names = [manifest["registry"]["name"], *manifest["files"], *manifest["lost"]]
         if SECRET_FILE not in manifest["files"]:
             raise BackupError(f"{path}: damaged: it names no {SECRET_FILE}")
-        for name in manifest["files"]:
+        for name in names:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise BackupError(f"{path}: damaged: {name!r} leads outside the project")
         return dict(manifest)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise BackupError(f"{path}: damaged: {error}") from error
 
 
@@ -214,6 +223,8 @@ def _keep(path: Path, target: Path) -> str:
     """Copy a file into a backup under its SHA-256, which is returned."""
     digest = sha256_of(path)
     copy = target / "files" / digest
+    if copy.exists() and sha256_of(copy) != digest:
+        copy.unlink()  # damaged
     if not copy.exists():
         _copy_file(path, copy)
     return digest
@@ -319,8 +330,7 @@ def _copy_checked(source: Path, target: Path, digest: str) -> None:
     if hashlib.sha256(content).hexdigest() != digest:
         raise BackupError(f"{source}: the label's file was changed after it was stored")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # another backup into this folder was first
-        write_bytes(target, content)
+    write_bytes(target, content, overwrite=True)  # what lies there is the same, or damaged
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,18 @@ class RemoteSeries:
         image_type: Values of ImageType in capitals; none if the metadata could not be read.
         damaged: Whether it ought to be a volume: a slice is missing, the service gives no metadata. False for what
             simply is something else: a localizer, a report.
+        unanswered: Whether the service did not answer for it, so that nothing is known of it.
     """
 
     record: NewCase | NewExclusion
     image_type: tuple[str, ...] = ()
     damaged: bool = False
+    unanswered: bool = False
+
+
+def nothing(_uid: str, _images: int | None) -> bool:
+    """What is known where nothing is."""
+    return False
 
 
 def find_remote_series(
@@ -40,7 +47,7 @@ def find_remote_series(
     filters: Query | None = None,
     credentials: Credentials | None = None,
     page: int = 100,
-    known: Collection[str] = frozenset(),
+    known: Callable[[str, int | None], bool] = nothing,
     progress: Callable[[], None] | None = None,
 ) -> Iterator[RemoteSeries]:
     """Every series of a DICOMweb service, one by one while the search goes on.
@@ -52,7 +59,8 @@ def find_remote_series(
         filters: Values of further attributes by keyword, as QIDO-RS matches them: `{"StudyDate": "20240101-"}`.
         credentials: For the service.
         page: How many series are asked for at once.
-        known: UIDs of series that are passed over, e.g. those registered already.
+        known: Whether a series is passed over, by its UID and the number of images that the service states, e.g.
+            one that is registered already.
         progress: Called once for each series that was looked at.
 
     Raises:
@@ -75,7 +83,7 @@ def _found(
     modality: str | None,
     asked: Query,
     page: int,
-    known: Collection[str],
+    known: Callable[[str, int | None], bool],
     progress: Callable[[], None] | None,
 ) -> Iterator[RemoteSeries]:
     seen: set[str] = set()
@@ -83,7 +91,7 @@ def _found(
         for row in find_rows(service, modality, asked, page):
             uid = text_of(row, "SeriesInstanceUID")
             is_other = modality is not None and text_of(row, "Modality") not in ("", modality)
-            if uid in seen or uid in known or is_other:  # services need not know every filter
+            if uid in seen or is_other or known(uid, _stated_images(row)):  # services need not know every filter
                 continue
             seen.add(uid)
             yield _remote_series(service, row, patient_of)
@@ -125,7 +133,8 @@ def _remote_series(service: Service, row: Json, patient_of: Callable[[str], str]
             slices=len(metadata),
             patient=_patient(told, patient_of),
         )
-        return RemoteSeries(exclusion, _image_type(metadata), damaged=not isinstance(error, NotCTError))
+        is_damaged, is_unanswered = not isinstance(error, NotCTError), isinstance(error, DicomwebError)
+        return RemoteSeries(exclusion, _image_type(metadata), is_damaged, is_unanswered)
 
 
 def _metadata(service: Service, row: Json) -> Sequence[Json]:
@@ -140,13 +149,18 @@ def _metadata(service: Service, row: Json) -> Sequence[Json]:
     if not is_uid(study_uid):
         raise ValueError("the service gives no valid StudyInstanceUID")
     metadata = service.rows(f"studies/{study_uid}/series/{uid}/metadata")
-    stated = text_of(row, "NumberOfSeriesRelatedInstances")
-    expected = max(1, int(stated) if stated.isdecimal() and len(stated) < 8 else 1)
+    expected = max(1, _stated_images(row) or 1)
     if len(metadata) < expected:
         raise ValueError(f"expected metadata of {expected} images, got {len(metadata)}")
     if any(text_of(image, "SeriesInstanceUID") != uid for image in metadata):
         raise ValueError("the service gives metadata of another series")
     return metadata
+
+
+def _stated_images(row: Json) -> int | None:
+    """How many images a series has, where the service says it."""
+    stated = text_of(row, "NumberOfSeriesRelatedInstances")
+    return int(stated) if stated.isascii() and stated.isdecimal() and len(stated) < 8 else None
 
 
 def _patient(row: Json, patient_of: Callable[[str], str]) -> str:

@@ -52,7 +52,9 @@ class Found:
         if self.series is None:
             shape, geometry = ct_grid(self.source.path)
             facts = SelectionFacts(shape, geometry, is_file=True)
-            case = NewCase(self.source, shape, geometry, sha256=fingerprint(self.source.path))
+            is_header = image_files.suffix_of(self.source.path) in image_files.DETACHED
+            digest = None if is_header else fingerprint(self.source.path)
+            case = NewCase(self.source, shape, geometry, sha256=digest)
         else:
             series = self.series
             if self.given:

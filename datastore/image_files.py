@@ -15,7 +15,7 @@ from datastore.hounsfield import NotHounsfieldError, hounsfield_units
 from datastore.labels import LUNGS
 from datastore.records import Source
 from datastore.volume import Volume
-from datastore.wording import first_line
+from datastore.wording import first_line, raised_at
 
 logger = logging.getLogger(__name__)
 
@@ -181,5 +181,5 @@ def named(path: Path, read: Callable[[Path], T]) -> T:
     except OSError:
         raise
     except Exception as error:
-        logger.info("%s", path, exc_info=True)
+        logger.info("a file could not be read: %s", raised_at(error))
         raise ValueError(f"{path}: cannot be read: {type(error).__name__}: {first_line(error)}") from error

@@ -79,7 +79,7 @@ class Source:
         files: The files of a DICOM series in the order of its slices, relative to `path`; empty if the folder
             holds this series alone and has to be searched.
         url: Root of the DICOMweb service that holds the series, or "".
-        copies: Further files that hold slices of the series again, anywhere.
+        copies: Further files that hold it or slices of it again, anywhere.
     """
 
     path: Path
@@ -107,11 +107,14 @@ class NewCase:
         geometry: Its grid.
         study_uid: StudyInstanceUID, or None.
         description: SeriesDescription, or "".
-        sha256: Digest of the file's content, see `fingerprint.py`; None for a DICOM series, which its UID identifies.
+        sha256: Digest of the file's content, see `fingerprint.py`; None for a DICOM series, which its UID identifies,
+            and for a header whose voxels lie in another file.
         patient: Key of the patient, see `patients.py`; "" if nothing is known, then the study or the file is one.
         cohort: Where the case comes from, in words: `routine`, `anatomy3`, ...
         tags: Words that cases are found by.
         exclusion: Why the selection rules leave it out, or None.
+        origin: Where it was found, if `source` is a copy of that.
+        seen_at: Before its files were looked at; now if not given.
     """
 
     source: Source
@@ -124,6 +127,8 @@ class NewCase:
     cohort: str = ""
     tags: tuple[str, ...] = ()
     exclusion: str | None = None
+    origin: Source | None = None
+    seen_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,8 @@ class NewExclusion:
         source: Where it lies, with its UID.
         reason: Why, without a file name in it.
         slices: How many images it has.
+        damaged: Whether it ought to be a volume: it may become one.
+        seen_at: Before its files were looked at; now if not given.
     """
 
     source: Source
@@ -142,6 +149,8 @@ class NewExclusion:
     description: str = ""
     slices: int = 0
     patient: str = ""
+    damaged: bool = False
+    seen_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -157,12 +166,30 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """Where a known series lies.
+
+    Attributes:
+        seen_at: Before its files were last looked at.
+        slices: How many slices or images were there.
+        is_case: Whether it is a case; otherwise it is excluded.
+        damaged: Whether it is excluded and ought to be a volume.
+    """
+
+    source: Source
+    seen_at: datetime
+    slices: int
+    is_case: bool
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
 class Case:
     """A registered CT series.
 
     Attributes:
         id: Short and neutral, e.g. `0042`; it says nothing of the patient.
-        sha256: Digest of the file when it was registered; None for a DICOM series.
+        sha256: Digest of the file when it was registered; None as in `NewCase`.
         patient: Key of the patient; two cases of one patient have the same.
         split: What the patient's cases may be used for.
         exclusion: Why the selection rules leave it out, or None.

@@ -95,6 +95,7 @@ class CaseRow(Base):
     cohort: Mapped[str] = mapped_column(index=True)
     phenotype: Mapped[str | None] = mapped_column(index=True)
     exclusion: Mapped[str | None]
+    outnumbered: Mapped[str | None]
     overrule: Mapped[str | None]
     reopened: Mapped[bool]
     eligible: Mapped[bool]
@@ -104,6 +105,7 @@ class CaseRow(Base):
     head_id: Mapped[str | None] = mapped_column(String(64))
     rank: Mapped[int | None] = mapped_column(BigInteger)
     added_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
 
 
 class TagRow(Base):
@@ -127,6 +129,7 @@ class ExclusionRow(Base):
     description: Mapped[str]
     slices: Mapped[int]
     reason: Mapped[str]
+    damaged: Mapped[bool]
     noted_at: Mapped[datetime]
 
 

@@ -71,9 +71,9 @@ class ProjectSecret:
         """The key of a series: itself for DICOM, whose UID says nothing, and a digest for a path."""
         return source.key if source.series_uid else f"file:{self._digest(f'source/{source.key}')[:32]}"
 
-    def folder_name(self, source: Source) -> str:
-        """A neutral name for the copy of a series: the same each time, and saying nothing."""
-        return self._digest(f"copy/{source.key}")[:16]
+    def folder_name(self, source: Source, content: str = "") -> str:
+        """A neutral name for the copy of a series: the same each time for the same content, and saying nothing."""
+        return self._digest(f"copy/{source.key}/{content}")[:16]
 
     def share(self, patient_key: str) -> float:
         """A number in [0, 1) that a patient always gets: which split it falls into."""

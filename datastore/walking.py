@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+PROJECT_MARK = "lungapp.toml"
+
 
 def walk(top: str, refused: Callable[[OSError], None], *, recursive: bool = True) -> Iterator[tuple[str, list[str]]]:
     """Folders and the names of their files, sorted; hidden ones and links to folders are left out.
@@ -20,6 +22,8 @@ def walk(top: str, refused: Callable[[OSError], None], *, recursive: bool = True
         folder = waiting.pop()
         folders: list[str] = []
         names: list[str] = []
+        if folder != top and os.path.exists(f"{folder}/{PROJECT_MARK}"):
+            continue  # a project, with its cache and copies
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:

@@ -1,7 +1,8 @@
-"""Errors in one line, for people, and without the server's paths, for the network."""
+"""Errors in one line, for people; without the server's paths, for the network; and without any name, for the log."""
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 
@@ -18,3 +19,17 @@ def without_path(error: BaseException, path: Path, name: str) -> str:
     """
     reason = str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
     return " ".join(reason.replace(f"{path}: ", "").replace(str(path), name).split())
+
+
+def printable(text: str) -> str:
+    """A text on one line without anything that steers a terminal, or that a database cannot keep.
+
+    >>> printable("x" + chr(10) + chr(27) + "[2Jy")
+    'x  [2Jy'
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def raised_at(error: BaseException) -> str:
+    """The kind of an error and the lines of code it came through; not its message, which may name a patient's file."""
+    return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -89,7 +89,8 @@ def _project(project: Project) -> Iterator[Finding]:
     try:
         cases = registry.cases()
         counts = registry.counts()
-        yield Finding(True, f"registry opens: {counts.total} cases, {counts.completed} submitted")
+        left_out = f", {counts.ineligible} more left out by the selection" if counts.ineligible else ""
+        yield Finding(True, f"registry opens: {counts.total} cases, {counts.completed} submitted{left_out}")
         images = project.images()
         for case in cases:
             try:

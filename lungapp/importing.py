@@ -15,7 +15,9 @@ from datastore.image_files import read_ct
 from datastore.quality import examine, needs_review
 from datastore.records import Case, Kind, NewCase, NewLabel, QualityFinding
 from datastore.registry import LOCAL, Registry
+from datastore.slices import NO_PATIENT
 from datastore.volume import Volume
+from datastore.wording import raised_at
 from infers.sides import separate_sides
 from lungapp.listing import case_dict
 
@@ -84,7 +86,7 @@ def import_dataset(
                 try:
                     _take(registry, item, tags, by, report)
                 except Exception as error:  # one case that fails does not stop the others
-                    logger.info("%s", item.name, exc_info=True)
+                    logger.info("a case could not be imported: %s", raised_at(error))
                     report.failed.append(f"{item.name}: {' '.join(str(error).split()) or type(error).__name__}")
             step()
     return report
@@ -98,8 +100,7 @@ def part_sides(image: Volume, whole: Volume) -> Volume:
 
 
 def _take(registry: Registry, item: Reference, tags: tuple[str, ...], by: str, report: ImportReport) -> None:
-    patient = registry.secret.patient_key(f"{item.cohort}/{item.patient}") if item.patient else ""
-    new = replace(_new_case(item), patient=patient, cohort=item.cohort, tags=(*item.tags, *tags))
+    new = replace(_new_case(item), patient=_patient_key(registry, item), cohort=item.cohort, tags=(*item.tags, *tags))
     case, is_new = registry.add_case(new, by)
     report.known += not is_new
     if is_new:
@@ -120,6 +121,14 @@ def _take(registry: Registry, item: Reference, tags: tuple[str, ...], by: str, r
             NewLabel(kind, author=item.author, tool=f"import {item.cohort}", target=target, findings=findings),
         )
         report.masks += 1
+
+
+def _patient_key(registry: Registry, item: Reference) -> str:
+    """The key of a case's patient; of a DICOM series, which an ingest may have found, the one that this gives."""
+    if item.patient.lower() in NO_PATIENT:
+        return ""
+    is_dicom = item.source.series_uid is not None
+    return registry.secret.patient_key(item.patient if is_dicom else f"{item.cohort}/{item.patient}")
 
 
 def _new_case(item: Reference) -> NewCase:

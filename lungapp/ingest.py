@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from datastore.registry import LOCAL, Registry
 from datastore.scan import Tally, scan, scan_again
 from datastore.selection import SelectionRules
 from datastore.series import Rejected
+from datastore.wording import raised_at
 from lungapp.copies import copied
+from lungapp.known_series import KnownFiles, KnownSeries, files_of
 from lungapp.listing import case_dict
 
 BATCH = 100  # series in one transaction
-RULES = "selection"
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,11 @@ class IngestOptions:
     overrule: str | None = None
     rescan: bool = False
     by: str = LOCAL
+
+    def wants(self, source: Source) -> bool:
+        """Whether a registered case has to be looked at again: to overrule the rules for it, or to copy it."""
+        is_copied = self.copy_to is None or source.path.is_relative_to(self.copy_to)
+        return self.overrule is not None or not is_copied
 
 
 @dataclass
@@ -107,10 +113,9 @@ def ingest(
         options: How.
     """
     how = options or IngestOptions()
-    sources = registry.sources()
-    intake = Intake(registry, how, [source for source, _ in sources])
-    is_fresh = how.rescan or registry.recall(RULES) not in (None, repr(how.rules))
-    known = KnownFiles([] if is_fresh else sources)
+    known = KnownSeries(registry, how.rules, rescan=how.rescan, wanted=how.wants)
+    intake = Intake(registry, how, known)
+    files = KnownFiles(known)
     tally = Tally()
 
     def progress(now: Tally) -> None:
@@ -122,49 +127,17 @@ def ingest(
         if not path.exists() and not path.is_symlink():
             intake.report.failed.append(f"{path}: no such file or folder")
     there = [path for path in paths if path.exists() or path.is_symlink()]
-    for item in scan(there, known=known, patient_of=registry.secret.patient_key, progress=progress):
+    for item in scan(there, known=files, patient_of=registry.secret.patient_key, progress=progress):
         intake.take(item)
     intake.finish()
     report = intake.report
     report.known_files = tally.known
-    report.known += len(known.met - intake.met)
+    report.known += len(files.met - intake.met.keys())
     if there and not (report.added or report.known or report.known_files or report.skipped or report.failed):
         listed = ", ".join(str(path) for path in there)
         report.failed.append(f"{listed}: no CT found: expected NIfTI, MetaImage, NRRD or DICOM files in it or below")
-    registry.remember(RULES, repr(how.rules))
+    known.remember(intake.met.values())
     return report
-
-
-class KnownFiles:
-    """Which files are registered and have not changed since.
-
-    Attributes:
-        met: Keys of the series whose files were asked for.
-
-    Args:
-        sources: Where series lie, and when that was registered.
-    """
-
-    def __init__(self, sources: Iterable[tuple[Source, datetime]]) -> None:
-        self.met: set[str] = set()
-        self._registered: dict[str, tuple[float, str]] = {}
-        for source, at in sources:
-            for path in files_of(source):
-                self._registered[str(path)] = at.timestamp(), source.key
-
-    def __call__(self, path: Path) -> bool:
-        """Whether a file need not be opened."""
-        known = self._registered.get(str(path))
-        if known is None:
-            return False
-        at, key = known
-        try:
-            is_unchanged = path.stat().st_mtime < at
-        except OSError:
-            return False
-        if is_unchanged:
-            self.met.add(key)
-        return is_unchanged
 
 
 class Intake:
@@ -173,13 +146,14 @@ class Intake:
     Args:
         registry: Where they go.
         options: How.
-        sources: Where registered series lie.
+        known: What is registered.
     """
 
-    def __init__(self, registry: Registry, options: IngestOptions, sources: Iterable[Source]) -> None:
-        self._sources: dict[str | None, Source] = {source.series_uid: source for source in sources if source.series_uid}
+    def __init__(self, registry: Registry, options: IngestOptions, known: KnownSeries) -> None:
         self.report = IngestReport()
-        self.met: set[str] = set()  # keys of the series that were registered or found again
+        self._sources = dict(known.by_uid)
+        self._began = datetime.now(UTC)
+        self.met: dict[str, Source] = {}  # the series that were registered or found again, by their key
         self._registry = registry
         self._options = options
         self._cases: list[NewCase] = []
@@ -199,19 +173,19 @@ class Intake:
         except RegistryError:
             raise
         except Exception as error:  # one series that fails does not stop the others
-            logger.info("%s", item, exc_info=True)
+            logger.info("a series could not be taken: %s", raised_at(error))
             self.report.failed.append(" ".join(str(error).split()) or type(error).__name__)
 
     def take_case(self, new: NewCase) -> None:
         """Take a series whose record is made."""
-        self._sources[new.source.series_uid] = new.source
-        self._cases.append(replace(new, cohort=self._options.cohort, tags=self._options.tags))
+        self._sources[new.source.series_uid or ""] = new.source
+        self._cases.append(replace(new, cohort=self._options.cohort, tags=self._options.tags, seen_at=self._began))
         self._finish_batch()
 
     def take_exclusion(self, new: NewExclusion) -> None:
         """Take the reason why a series is no volume."""
-        self._sources[new.source.series_uid] = new.source
-        self._exclusions.append(new)
+        self._sources[new.source.series_uid or ""] = new.source
+        self._exclusions.append(replace(new, seen_at=self._began))
         self._finish_batch()
 
     def finish(self) -> None:
@@ -237,13 +211,13 @@ class Intake:
                 self.report.added.append(case)
             elif case.source.key not in self.met:
                 self.report.known += 1
-            self.met.add(case.source.key)
+            self.met[case.source.key] = case.source
         self._cases = []
 
     def _reject(self, item: Rejected) -> None:
         (self.report.failed if item.damaged else self.report.skipped).append(str(item))
         if item.exclusion is not None:
-            self.take_exclusion(item.exclusion)
+            self.take_exclusion(replace(item.exclusion, damaged=item.damaged))
 
     def _with_known_parts(self, item: Found | Rejected) -> Found | Rejected:
         """A series together with files of it that were registered before, in this ingest or an earlier one."""
@@ -260,12 +234,5 @@ class Intake:
     def _copied(self, item: Found, new: NewCase) -> NewCase:
         if self._options.copy_to is None:
             return new
-        return replace(new, source=copied(item, self._options.copy_to, self._registry.secret))
-
-
-def files_of(source: Source) -> Iterator[Path]:
-    """The files of a source; the source itself for a single file."""
-    if source.files:
-        yield from (source.path / name for name in (*source.files, *source.copies))
-    elif not source.url:
-        yield source.path
+        copy = copied(item, new, self._options.copy_to, self._registry.secret)
+        return replace(new, source=copy, origin=item.source)

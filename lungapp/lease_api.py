@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from datastore.records import Lease
 from lungapp.app import LungApp
 
-PRINTABLE = r"^[^\x00-\x08]*$"
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
 class LeaseRequest(BaseModel):

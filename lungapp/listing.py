@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from datastore.mask_difference import Difference
 from datastore.records import Case, Draw, Event, Exclusion, Label
+from datastore.wording import printable
 
 TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -18,12 +20,13 @@ def case_line(case: Case) -> str:
     line = f"{case.id}  {case.status:<11}  {x} x {y} x {z}  {spacing} mm"
     path = case.source.path
     line += f"  {case.description or (f'{path.parent.name}/{path.name}' if not case.source.url else case.source.url)}"
-    return line if case.eligible else f"{line}  [{case.exclusion}]"
+    return printable(line if case.eligible else f"{line}  [{case.exclusion}]")
 
 
 def exclusion_line(series: Exclusion) -> str:
     """A series that is no volume, on one line."""
-    return f"-     no volume    {series.slices} images  {series.description or series.source}  [{series.reason}]"
+    what = series.description or series.source
+    return printable(f"-     no volume    {series.slices} images  {what}  [{series.reason}]")
 
 
 def story_text(case: Case, labels: Sequence[Label], draws: Sequence[Draw], events: Sequence[Event]) -> str:
@@ -51,7 +54,7 @@ def story_text(case: Case, labels: Sequence[Label], draws: Sequence[Draw], event
         lines.append("no mask yet")
     lines.append("history")
     lines += [f"  {event.at:{TIME}} UTC  {event.actor:<12} {_sentence(event)}" for event in events]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def story_dict(case: Case, labels: Sequence[Label], draws: Sequence[Draw], events: Sequence[Event]) -> dict[str, Any]:
@@ -108,6 +111,23 @@ def label_dict(label: Label) -> dict[str, Any]:
     return _plain(asdict(label))
 
 
+def difference_text(difference: Difference) -> str:
+    """What lies between two versions of a mask, in words."""
+    lines = [
+        f"{name:<12} {value:.1f} ml"
+        for name, value in (
+            ("added", difference.added_ml),
+            ("removed", difference.removed_ml),
+            ("other side", difference.relabelled_ml),
+        )
+    ]
+    lines += [f"{name.replace('_', ' '):<12} Dice {value:.4f}" for name, value in difference.dice.items()]
+    slices = difference.changed_slices
+    where = f" between {slices[0] + 1} and {slices[-1] + 1}" if slices else ""
+    lines.append(f"{'slices':<12} {len(slices)} changed{where}")
+    return "\n".join(lines)
+
+
 def _label_lines(label: Label) -> list[str]:
     lines = [
         f"mask {label.number}  {label.kind:<11}  {label.created_at:{TIME}} UTC  by {_maker(label)}  {label.id}"
@@ -115,7 +135,7 @@ def _label_lines(label: Label) -> list[str]:
         + (f"  on {label.parent}" if label.parent else "")
         + (f"  edited {label.edited_ml:.1f} ml" if label.edited_ml is not None else "")
         + (f"  in {label.seconds / 60:.0f} min" if label.seconds is not None else "")
-        + ("  CONFLICT" if label.conflict else "")
+        + ("  CONFLICT" if label.conflict and label.kind == "submitted" else "")
     ]
     lines += [f"           {finding.severity}: {finding.text}" for finding in label.findings or ()]
     return lines

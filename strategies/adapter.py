@@ -9,13 +9,14 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from datastore.registry import Order, Registry
+from datastore.wording import printable
 
 ANONYMOUS = "anonymous"
 
 
 def holder_of(request: dict[str, Any]) -> str:
     """Who asks: the client's own word, until there are users."""
-    return str(request.get("client_id") or ANONYMOUS).replace("\0", "")[:200]  # which PostgreSQL cannot keep
+    return printable(str(request.get("client_id") or ANONYMOUS))[:200]
 
 
 class LeasingStrategy(Strategy):

@@ -95,9 +95,7 @@ class Catalogue(Records):
         """
         query = _filtered(select(CaseRow.id, LabelRow.id).join(LabelRow, LabelRow.case_id == CaseRow.id), which)
         query = query.where(LabelRow.kind.in_([str(kind) for kind in FINISHED]), LabelRow.target == LUNGS)
-        newest = {
-            case_id: label_id for case_id, label_id in self._rows(query.order_by(CaseRow.number, LabelRow.number))
-        }
+        newest = dict(self._rows(query.order_by(CaseRow.number, LabelRow.number)))
         return list(newest.items())
 
     def counts(self) -> Counts:
@@ -118,10 +116,11 @@ class Catalogue(Records):
             raise ValueError(f"case {case_id}: expected a reason for overruling the selection")
         with self._write() as session:
             row = self._row(session, case_id)
-            if row.exclusion is None:
+            excluded = row.exclusion or row.outnumbered
+            if excluded is None:
                 raise ValueError(f"case {case_id} is eligible: there is nothing to overrule")
             row.overrule = reason.strip()
-            note(session, by, "case.overruled", case_id, exclusion=row.exclusion, reason=row.overrule)
+            note(session, by, "case.overruled", case_id, exclusion=excluded, reason=row.overrule)
             restate(session, row)
             return self._case(session, case_id)
 
@@ -131,7 +130,7 @@ class Catalogue(Records):
             row = self._row(session, case_id)
             if row.overrule is not None:
                 row.overrule = None
-                note(session, by, "case.overrule_withdrawn", case_id, exclusion=row.exclusion)
+                note(session, by, "case.overrule_withdrawn", case_id, exclusion=row.exclusion or row.outnumbered)
                 restate(session, row)
             return self._case(session, case_id)
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from datastore.atomic import sha256_of
 from datastore.image_files import read_mask
 from datastore.quality import needs_review, to_plain
-from datastore.records import Case, Kind, Label, NewLabel, QualityFinding, Split
+from datastore.records import Case, Kind, Label, NewLabel, QualityFinding, Split, Status
 from datastore.registry.labels import Labels, change_kind
 from datastore.registry.sessions import note
 from datastore.registry.standing import restate
@@ -83,7 +83,11 @@ class Reviews(Labels):
             row = self._label_row(session, label_id)
             self._check_is_submitted(row, "rejected")
             change_kind(session, row, Kind.REJECTED, by, comment=comment.strip())
-            restate(session, self._row(session, row.case_id))
+            case = self._row(session, row.case_id)
+            restate(session, case)
+            if Status(case.status) is Status.ACCEPTED:  # the correction of an accepted mask is still wanted
+                case.reopened = True
+                restate(session, case)
             return self._to_label(row)
 
     def reopen(self, case_id: str, by: str, reason: str) -> Case:

@@ -60,7 +60,7 @@ class Records(Sessions):
             cohort=stored.cohort,
             tags=tuple(sorted(tags)),
             phenotype=stored.phenotype,
-            exclusion=stored.exclusion,
+            exclusion=stored.exclusion or stored.outnumbered,
             overrule=stored.overrule,
             added_at=stored.added_at,
             status=Status(stored.status),

@@ -102,15 +102,20 @@ class Sessions:
 
     def _seal(self, source: Source) -> str:
         """Where a series lies, encrypted; a place inside the project relative to it, so that a project can move."""
-        root = self.labels_folder.parent.absolute()
-        inside = not source.url and source.path.is_relative_to(root)
-        return self.secret.seal(replace(source, path=source.path.relative_to(root)) if inside else source)
+        return self.secret.seal(self._relative(source))
 
     def _key(self, source: Source) -> str:
         """What makes a series the same series, wherever the project lies."""
-        root = self.labels_folder.parent.absolute()
-        inside = source.path.is_relative_to(root)
-        return self.secret.source_key(replace(source, path=source.path.relative_to(root)) if inside else source)
+        return self.secret.source_key(self._relative(source))
+
+    def _relative(self, source: Source) -> Source:
+        if not self._is_inside(source):
+            return source
+        return replace(source, path=source.path.relative_to(self.labels_folder.parent.absolute()))
+
+    def _is_inside(self, source: Source) -> bool:
+        """Whether a series lies in the project's own folder."""
+        return not source.url and source.path.is_relative_to(self.labels_folder.parent.absolute())
 
     def _unseal(self, sealed: str) -> Source:
         source = self.secret.unseal(sealed)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, text
 
 from datastore.atomic import TEMPORARY_PREFIX, sha256_of
-from datastore.records import Kind
+from datastore.records import DONE, Kind
 from datastore.registry.rows import Records
 from datastore.registry.standing import LUNGS, status_of
 from datastore.schema import CaseRow, LabelRow, TallyRow
@@ -78,7 +78,21 @@ class Soundness(Records):
                 kinds.setdefault(case_id, []).append(Kind(kind))
                 if conflict and kind == Kind.SUBMITTED:
                     conflicts.add(case_id)
-            for case_id, status in session.execute(select(CaseRow.id, CaseRow.status)):
-                follows = status_of(kinds.get(case_id, []), has_conflict=case_id in conflicts)
-                if status != follows:
-                    yield Fault(True, f"case {case_id} is said to be {status}, but its masks say {follows}")
+            counts = dict(
+                session.execute(select(LabelRow.case_id, func.count()).group_by(LabelRow.case_id)).tuples().all()
+            )
+            derived = (CaseRow.status, CaseRow.label_count, CaseRow.eligible, CaseRow.offered)
+            causes = (CaseRow.exclusion, CaseRow.outnumbered, CaseRow.overrule, CaseRow.reopened)
+            for row in session.execute(select(CaseRow.id, *derived, *causes)):
+                follows = status_of(kinds.get(row.id, []), has_conflict=row.id in conflicts)
+                eligible = (row.exclusion is None and row.outnumbered is None) or row.overrule is not None
+                offered = eligible and (row.reopened or follows not in DONE)
+                expected = _standing(str(follows), counts.get(row.id, 0), eligible, offered)
+                said = _standing(row.status, row.label_count, row.eligible, row.offered)
+                if said != expected:
+                    yield Fault(True, f"case {row.id} is said to be {said}, but its masks and rules say {expected}")
+
+
+def _standing(status: str, masks: int, eligible: bool, offered: bool) -> str:
+    words = (f"{masks} masks", "eligible" if eligible else "not eligible", "offered" if offered else "not offered")
+    return ", ".join((status, *words))

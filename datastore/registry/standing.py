@@ -48,7 +48,7 @@ def restate(session: Session, case: CaseRow, versions: Sequence[LabelRow] | None
     case.status = str(status_of(kinds, has_conflict=has_conflict))
     heads = [label.id for label in labels if Kind(label.kind) in (Kind.SUBMITTED, Kind.ACCEPTED, Kind.REJECTED)]
     case.head_id = heads[-1] if heads else None
-    case.eligible = case.exclusion is None or case.overrule is not None
+    case.eligible = (case.exclusion is None and case.outnumbered is None) or case.overrule is not None
     case.offered = case.eligible and (case.reopened or Status(case.status) not in DONE)
     if before != (case.status, case.eligible):
         _tally(session, *before, -1)

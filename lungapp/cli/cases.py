@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from datastore.records import Split, Status
-from lungapp.cli.options import by_option, json_option, print_json, project_option
+from lungapp.cli.options import by_option, json_option, print_json, project_option, words
 from lungapp.project import open_project
 
-reason_option = click.option("--reason", required=True, help="Why; it stands in the audit.")
+reason_option = click.option("--reason", required=True, callback=words, help="Why; it stands in the audit.")
 
 
 @click.group()
@@ -24,10 +24,10 @@ def cases() -> None:
 
 @cases.command("list")
 @click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only cases of this status.")
-@click.option("--cohort", help="Only cases of this cohort.")
-@click.option("--tag", help="Only cases with this tag.")
-@click.option("--phenotype", help="Only cases of this phenotype.")
-@click.option("--strategy", help="Only cases that this strategy drew.")
+@click.option("--cohort", callback=words, help="Only cases of this cohort.")
+@click.option("--tag", callback=words, help="Only cases with this tag.")
+@click.option("--phenotype", callback=words, help="Only cases of this phenotype.")
+@click.option("--strategy", callback=words, help="Only cases that this strategy drew.")
 @click.option("--split", type=click.Choice([str(split) for split in Split]), help="Only cases of this split.")
 @click.option("--ineligible", is_flag=True, help="The series that the selection leaves out, and why.")
 @project_option
@@ -75,7 +75,8 @@ def cases_list(
     click.echo(f"{len(found)} case{'' if len(found) == 1 else 's'}", err=True)
     if excluded:
         click.echo(f"{len(excluded)} series that are no volumes of CT", err=True)
-    if not ineligible and not found and counts.ineligible:
+    filtered = any((status, cohort, tag, phenotype, strategy, split))
+    if not (ineligible or filtered or found) and counts.ineligible:
         click.echo(
             f"{counts.ineligible} more are left out by the selection: `lungapp cases list --ineligible`", err=True
         )
@@ -106,9 +107,9 @@ def cases_show(case_id: str, project_folder: Path, as_json: bool) -> None:
 
 @cases.command("tag")
 @click.argument("case_ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--add", multiple=True, help="A tag to add; may be given several times.")
-@click.option("--remove", multiple=True, help="A tag to take away.")
-@click.option("--phenotype", help="The image phenotype of the cases.")
+@click.option("--add", multiple=True, callback=words, help="A tag to add; may be given several times.")
+@click.option("--remove", multiple=True, callback=words, help="A tag to take away.")
+@click.option("--phenotype", callback=words, help="The image phenotype of the cases.")
 @by_option
 @project_option
 def cases_tag(
@@ -123,6 +124,8 @@ def cases_tag(
 
     Example: lungapp cases tag 0042 0043 --add fibrosis -p my-study
     """
+    if not (add or remove or phenotype):
+        raise click.UsageError("expected --add, --remove or --phenotype")
     registry = open_project(project_folder).registry()
     for case_id in case_ids:
         case = registry.tag(case_id, add, remove, by)
@@ -134,7 +137,7 @@ def cases_tag(
 
 @cases.command("overrule")
 @click.argument("case_ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--reason", help="Why these cases are taken all the same; it stands in the audit.")
+@click.option("--reason", callback=words, help="Why these cases are taken all the same; it stands in the audit.")
 @click.option("--withdraw", is_flag=True, help="Let the selection decide again.")
 @by_option
 @project_option
@@ -198,7 +201,7 @@ def cases_accept(label_ids: tuple[str, ...], comment: str, by: str, project_fold
 
 @cases.command("reject")
 @click.argument("label_ids", nargs=-1, required=True, metavar="MASK...")
-@click.option("--comment", required=True, help="What is wrong with it.")
+@click.option("--comment", required=True, callback=words, help="What is wrong with it.")
 @by_option
 @project_option
 def cases_reject(label_ids: tuple[str, ...], comment: str, by: str, project_folder: Path) -> None:
@@ -257,12 +260,15 @@ def cases_compare(before: str, after: str, project_folder: Path, as_json: bool) 
     """
     from datastore.image_files import read_mask
     from datastore.mask_difference import compare
+    from lungapp.listing import difference_text
 
     registry = open_project(project_folder).registry()
-    masks = [read_mask(registry.label(label_id).path) for label_id in (before, after)]
+    first, second = registry.label(before), registry.label(after)
     registry.close()
-    difference = compare(*masks)
+    if first.case_id != second.case_id:
+        raise ValueError(f"expected two versions of one case, got {before} of case {first.case_id} and {after}")
+    difference = compare(read_mask(first.path), read_mask(second.path))
     if as_json:
         print_json(asdict(difference))
     else:
-        click.echo(str(difference))
+        click.echo(difference_text(difference))

@@ -7,19 +7,30 @@ from pathlib import Path
 
 import click
 
-from lungapp.cli.options import by_option, json_option, print_json, progress_bar, project_option
+from datastore.wording import printable
+from lungapp.cli.options import by_option, json_option, print_json, progress_bar, project_option, words
 from lungapp.project import open_project
 
 DATASET_NAMES = ("anatomy3", "ltrc", "lctsc", "vessel12", "lung1", "lola11", "pairs", "nnunet")
 
 
+def not_empty(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse an unset shell variable, which would mean this folder."""
+    if any(not place for place in value):
+        raise click.BadParameter("a path is empty")
+    return value
+
+
 @click.command()
-@click.argument("places", nargs=-1, required=True, metavar="PATH_OR_URL...")
-@click.option("--cohort", default="", help="Where the cases come from, in a word; `cases list --cohort` finds them.")
-@click.option("--tag", "tags", multiple=True, help="A tag for the new cases; may be given several times.")
+@click.argument("places", nargs=-1, required=True, metavar="PATH_OR_URL...", callback=not_empty)
+@click.option("--cohort", callback=words, help="Where the cases come from; `cases list --cohort` finds them.")
+@click.option("--tag", "tags", multiple=True, callback=words, help="A tag for the new cases; may be repeated.")
 @click.option("--copy", "copies", is_flag=True, help="Copy the scans into the project, under neutral names.")
 @click.option(
-    "--overrule", metavar="REASON", help="Take every series, whatever the selection says; the reason is kept."
+    "--overrule",
+    metavar="REASON",
+    callback=words,
+    help="Take every series, whatever the selection says.",
 )
 @click.option("--rescan", is_flag=True, help="Open files again that are registered already.")
 @click.option("--dataset", type=click.Choice(DATASET_NAMES), help="A public data set with its reference masks.")
@@ -28,7 +39,7 @@ DATASET_NAMES = ("anatomy3", "ltrc", "lctsc", "vessel12", "lung1", "lola11", "pa
 @json_option
 def ingest(
     places: tuple[str, ...],
-    cohort: str,
+    cohort: str | None,
     tags: tuple[str, ...],
     copies: bool,
     overrule: str | None,
@@ -63,7 +74,7 @@ def ingest(
     registry = project.registry()
     options = IngestOptions(
         rules=project.selection_rules,
-        cohort=cohort,
+        cohort=cohort or "",
         tags=tags,
         copy_to=project.images_folder if copies else None,
         overrule=overrule,
@@ -83,22 +94,19 @@ def ingest(
         print_json(report.to_dict())
     else:
         for case in report.added:
-            click.echo(
-                f"{case.id}  {case.source}"
-                + (f"  ({case.description})" if case.description else "")
-                + ("" if case.eligible else f"  [left out: {case.exclusion}]")
-            )
+            line = f"{case.id}  {case.source}" + (f"  ({case.description})" if case.description else "")
+            click.echo(printable(line + ("" if case.eligible else f"  [left out: {case.exclusion}]")))
         for item in report.skipped:
-            click.echo(f"skipped  {item}", err=True)
+            click.echo(printable(f"skipped  {item}"), err=True)
         for item in report.failed:
-            click.echo(f"failed  {item}", err=True)
+            click.echo(printable(f"failed  {item}"), err=True)
         click.echo(
             f"{len(report.added)} added, {report.known} known already, "
             f"{len(report.skipped)} skipped, {len(report.failed)} failed"
         )
         if report.ineligible:
             click.echo(
-                f"{report.ineligible} of the new ones are left out by the selection and not offered to annotators: see "
+                f"The selection leaves {report.ineligible} of the new ones out, which annotators are not offered: see "
                 "`lungapp cases list --ineligible`, `lungapp cases overrule`, and [selection] in lungapp.toml",
                 err=True,
             )
@@ -119,11 +127,11 @@ def _import(
         print_json(report.to_dict())
     else:
         for case in report.added:
-            click.echo(f"{case.id}  {case.source}")
+            click.echo(printable(f"{case.id}  {case.source}"))
         for item in report.doubtful:
             click.echo(f"for review  {item}", err=True)
         for item in report.failed:
-            click.echo(f"failed  {item}", err=True)
+            click.echo(printable(f"failed  {item}"), err=True)
         click.echo(
             f"{len(report.added)} added, {report.known} known already, {report.masks} reference masks stored "
             f"({len(report.doubtful)} for review), {len(report.failed)} failed"

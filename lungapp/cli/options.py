@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from datastore.wording import printable
 from lungapp.project import PROJECT_VARIABLE
 
 project_option = click.option(
@@ -35,8 +36,17 @@ device_option = click.option(
 )
 
 
+def words(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuse text that is empty, or that a terminal or a database would stumble over."""
+    for text in value if isinstance(value, tuple) else (value,):
+        if text is not None and (text != printable(text) or not text.strip()):
+            raise click.BadParameter(f"expected words, got {text!r}", param=parameter)
+    return value
+
+
 by_option = click.option(
     "--by",
+    callback=words,
     default=lambda: os.environ.get("USER") or "local",
     show_default="you",
     help="Who does this; it stands in the audit.",

@@ -57,8 +57,11 @@ def backup(target: Path | None, project_folder: Path, as_json: bool) -> None:
     help="Restore into this database instead of the one in the settings, which will name it from then on; `sqlite` is "
     "a file in the project.",
 )
+@click.option("--partial", is_flag=True, help="Restore the other masks if some are damaged in the backup.")
 @json_option
-def restore(source: Path, target: Path, stamp: str | None, database_url: str | None, as_json: bool) -> None:
+def restore(
+    source: Path, target: Path, stamp: str | None, database_url: str | None, partial: bool, as_json: bool
+) -> None:
     """Bring a BACKUP back as a new project in DIR.
 
     Every file is compared with its SHA-256 before the project appears. Nothing that is there already is touched.
@@ -74,6 +77,7 @@ def restore(source: Path, target: Path, stamp: str | None, database_url: str | N
             lambda folder: _database_of(folder, database_url),
             step,
             stamp,
+            partial=partial,
         )
     if as_json:
         print_json(asdict(report))

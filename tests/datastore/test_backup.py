@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY
 from registries import BY_ID, HALF_HOUR, label, mask, new_case, submit_and_accept
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import create_engine, event, make_url, select, text
 
 from datastore.atomic import sha256_of
 from datastore.backup import BackupError, BackupReport, back_up, restore, stamps
@@ -213,6 +213,28 @@ def test_a_snapshot_is_consistent_while_others_go_on_submitting(study: Study, tm
         assert list(again.check()) == []
         again.close()
     assert sizes == sorted(set(sizes)), "the worker worked on between the snapshots"
+
+
+@pytest.mark.parametrize("table", ["draw", "label", "tally"])
+def test_what_is_submitted_between_two_tables_is_not_half_in_the_snapshot(
+    study: Study, tmp_path: Path, table: str
+) -> None:
+    study.registry.add_case(new_case("a"))
+    other = Registry.open(study.database_url, study.folder / "labels")
+
+    def submit_meanwhile(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if f"FROM {table} " in statement and len(other.case_ids()) == 1:
+            submit_and_accept(other, other.add_case(new_case("b", study_uid="1.7"))[0].id)
+
+    event.listen(study.registry.engine, "before_cursor_execute", submit_meanwhile)
+    study.back_up(tmp_path / "backup")
+    assert len(other.case_ids()) == 2
+    other.close()
+    again = bring_back(tmp_path / "backup", tmp_path / "again")
+    assert again.case_ids() == ["0001"]
+    assert {item.case_id for item in again.events()} == {"0001"}
+    assert list(again.check()) == []
+    again.close()
 
 
 def test_a_second_backup_copies_new_files_alone_and_both_can_be_brought_back(

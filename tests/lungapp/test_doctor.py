@@ -108,7 +108,11 @@ def test_a_wrong_tally_and_a_wrong_status_are_found(project: Project) -> None:
     with engine_of(project).begin() as connection:
         connection.execute(text("UPDATE tally SET count = count - 1 WHERE status = 'submitted'"))
         connection.execute(text("UPDATE label SET kind = 'rejected' WHERE case_id = '0002'"))
-    assert wrong(project) == ["case 0002 is said to be submitted, but its masks say rejected"]
+    (found,) = wrong(project)
+    assert found == (
+        "case 0002 is said to be submitted, 1 masks, eligible, not offered, but its masks and rules say rejected, "
+        "1 masks, eligible, offered"
+    )
 
 
 def test_a_registry_that_is_gone_is_missed_and_no_empty_one_takes_its_place(project: Project) -> None:

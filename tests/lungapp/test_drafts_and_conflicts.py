@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import uvicorn
 from click.testing import CliRunner
 from conftest import REPOSITORY, PhantomProject
 
-with pytest.warns(DeprecationWarning):  # its `import cgi`
+with warnings.catch_warnings():  # its `import cgi`
+    warnings.simplefilter("ignore", DeprecationWarning)
     from monailabel.client import MONAILabelClient
     from monailabel.client.client import MONAILabelClientException
 

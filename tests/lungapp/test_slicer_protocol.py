@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 import requests
 from conftest import PhantomProject, free_port, live_server, our_server, stock_server
 
-with pytest.warns(DeprecationWarning):  # its `import cgi`
+with warnings.catch_warnings():  # its `import cgi`
+    warnings.simplefilter("ignore", DeprecationWarning)
     from monailabel.client import MONAILabelClient
     from monailabel.client.client import MONAILabelClientException
 

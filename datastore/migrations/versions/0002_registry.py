@@ -39,6 +39,7 @@ def upgrade() -> None:
     with op.batch_alter_table("case") as case:
         case.alter_column("location", existing_type=sa.String, nullable=False)
         case.alter_column("patient_key", existing_type=sa.String(64), nullable=False)
+        case.alter_column("seen_at", existing_type=MOMENT, nullable=False)
         case.drop_column("path")
     op.create_index("ix_case_status_number", "case", ["status", "number"])
     op.create_index("ix_case_study_uid", "case", ["study_uid"])
@@ -86,6 +87,7 @@ def _create_tables() -> None:
         sa.Column("description", sa.String, nullable=False),
         sa.Column("slices", sa.Integer, nullable=False),
         sa.Column("reason", sa.String, nullable=False),
+        sa.Column("damaged", sa.Boolean, nullable=False),
         sa.Column("noted_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("source_key", name="pk_exclusion"),
     )
@@ -202,6 +204,7 @@ def _extend_case() -> None:
         case.add_column(sa.Column("cohort", sa.String, nullable=False, server_default=""))
         case.add_column(sa.Column("phenotype", sa.String))
         case.add_column(sa.Column("exclusion", sa.String))
+        case.add_column(sa.Column("outnumbered", sa.String))
         case.add_column(sa.Column("overrule", sa.String))
         case.add_column(sa.Column("reopened", sa.Boolean, nullable=False, server_default=NO))
         case.add_column(sa.Column("eligible", sa.Boolean, nullable=False, server_default=sa.text("true")))
@@ -210,6 +213,7 @@ def _extend_case() -> None:
         case.add_column(sa.Column("label_count", sa.Integer, nullable=False, server_default="0"))
         case.add_column(sa.Column("head_id", sa.String(64)))
         case.add_column(sa.Column("rank", sa.BigInteger))
+        case.add_column(sa.Column("seen_at", MOMENT))
         case.create_foreign_key("fk_case_patient_key_patient", "patient", ["patient_key"], ["key"])
 
 
@@ -265,6 +269,7 @@ def _carry_over() -> None:
         counts[status] = counts.get(status, 0) + 1
         values: dict[str, Any] = {
             "location": secret.seal(source),
+            "seen_at": row["added_at"],
             "source_key": secret.source_key(source),
             "patient_key": patient_key,
             "status": status,

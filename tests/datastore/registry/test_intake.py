@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from registries import label, mask, new_case, next_case, submit_and_accept
+from registries import HALF_HOUR, label, mask, new_case, next_case, submit_and_accept
 
 from datastore.patients import SplitRatios
 from datastore.records import Kind, NewExclusion, Source, Split
@@ -41,12 +41,41 @@ def test_a_patient_who_becomes_known_takes_the_case_unless_it_was_accepted(regis
     assert registry.add_case(unknown)[0].patient == "p1"
     with pytest.raises(ValueError, match=f"case {first.id} is registered as another patient's"):
         registry.add_case(replace(unknown, patient="p2"))
-    settled = new_case("b", "1.2.4")
+    settled = new_case("b", "1.2.4", study_uid="9")
     case = registry.add_case(settled)[0]
     submit_and_accept(registry, case.id)
+    others = [registry.add_case(new_case(f"q{n}", study_uid=f"8.{n}", patient=f"q{n}"))[0] for n in range(40)]
+    elsewhere = next(other for other in others if other.split is not case.split)
     with pytest.raises(ValueError, match="its split would change"):
-        registry.add_case(replace(settled, patient="p1"))
+        registry.add_case(replace(settled, patient=elsewhere.patient))
     assert registry.case(case.id).patient == case.patient
+    alike = next(other for other in others if other.split is case.split)
+    assert registry.add_case(replace(settled, patient=alike.patient))[0].patient == alike.patient
+
+
+def test_all_series_of_a_study_are_one_patient_s_whichever_names_the_patient(registry: Registry) -> None:
+    for number in range(30):
+        study = f"5.{number}"
+        unnamed, named = new_case(f"u{number}", study_uid=study), new_case(f"n{number}", study_uid=study, patient=study)
+        both = [unnamed, named] if number % 2 else [named, unnamed]
+        if number % 3:
+            registry.add_cases(both)
+        else:
+            for new in both:
+                registry.add_case(new)
+    patients: dict[str | None, set[str]] = {}
+    for case in registry.cases():
+        patients.setdefault(case.study_uid, set()).add(case.patient)
+    assert patients == {study: {str(study)} for study in patients}
+
+
+def test_a_patient_who_becomes_known_keeps_the_split_of_the_study(registry: Registry) -> None:
+    for number in range(30):
+        before = registry.add_case(new_case(f"u{number}", f"1.{number}", study_uid=f"5.{number}"))[0]
+        after = registry.add_case(new_case(f"u{number}", f"1.{number}", study_uid=f"5.{number}", patient=f"p{number}"))[
+            0
+        ]
+        assert (after.patient, after.split) == (f"p{number}", before.split)
 
 
 def test_the_split_follows_the_ratios(database_url: str, tmp_path: Path) -> None:
@@ -117,7 +146,7 @@ def test_a_series_that_is_no_volume_keeps_its_reason_until_it_can_be_read(regist
     assert registry.note_exclusions([torn]) == 0
     found = registry.exclusions()
     assert [(item.source, item.reason, item.slices) for item in found] == [(source, torn.reason, 63)]
-    assert registry.sources()[0][0] == source
+    assert registry.registered()[0].source == source
     registry.add_case(new_case("a", "1.2.3"))
     assert registry.exclusions() == []
 
@@ -135,7 +164,7 @@ def test_neither_places_nor_patients_stand_in_the_database(tmp_path: Path) -> No
         assert b"Doe" not in content and b"4711" not in content
     again = Registry.open(f"sqlite:///{tmp_path / 'registry.sqlite'}", tmp_path / "labels")
     assert again.case("0001").source == source
-    assert again.sources()[0][0] == source
+    assert again.registered()[0].source == source
     again.close()
 
 
@@ -181,3 +210,41 @@ def test_cases_come_page_by_page_without_a_gap(registry: Registry) -> None:
     registry.add_cases([new_case(str(number)) for number in range(1203)])
     ids = [case.id for case in registry.each_case()]
     assert ids == registry.case_ids() == [f"{number:04d}" for number in range(1, 1204)]
+
+
+def test_the_choice_of_a_study_does_not_hide_another_rule(registry: Registry) -> None:
+    small, large = series(1, 110), series(2, 120)
+    registry.add_cases([small, large], one_per_study=True)  # type: ignore[list-item]
+    assert registry.case_ids(CaseFilter()) == ["0002"]
+    judged = [replace(new, exclusion="fewer than 200") for new in (small, large)]  # type: ignore[type-var]
+    registry.add_cases(judged, one_per_study=True)  # type: ignore[arg-type]
+    assert registry.case_ids(CaseFilter()) == []
+    registry.add_cases([small, large], one_per_study=False)  # type: ignore[list-item]
+    assert registry.case_ids(CaseFilter()) == ["0001", "0002"]
+
+
+def test_what_somebody_works_on_stays_eligible_whatever_the_rules_say(registry: Registry) -> None:
+    for name in ("a", "b", "c"):
+        registry.add_case(new_case(name))
+    registry.add_label("0001", mask(), label())
+    registry.lease_case("0002", "ann", HALF_HOUR)
+    for name in ("a", "b", "c"):
+        registry.add_case(new_case(name, exclusion="62 slices < 100"))
+    assert registry.case_ids(CaseFilter()) == ["0001", "0002"]
+
+
+def test_a_held_case_is_not_registered_anew(registry: Registry) -> None:
+    registry.add_case(new_case("a", "1.2.3"))
+    registry.lease_case("0001", "ann", HALF_HOUR)
+    with pytest.raises(ValueError, match="is another image"):
+        registry.add_case(new_case("a", "1.2.3", shape=(4, 4, 5)))
+    registry.release("0001", "ann")
+    assert registry.add_case(new_case("a", "1.2.3", shape=(4, 4, 5)))[0].shape == (4, 4, 5)
+
+
+def test_a_series_that_is_refused_does_not_keep_half_of_what_it_said(registry: Registry) -> None:
+    first = registry.add_case(new_case("a", "1.2.3"))[0]
+    registry.add_label("0001", mask(), label())
+    with pytest.raises(ValueError, match="is another image"):
+        registry.add_case(new_case("a", "1.2.3", shape=(4, 4, 5), patient="p1"))
+    assert registry.case("0001").patient == first.patient

@@ -231,3 +231,12 @@ def test_the_database_itself_refuses_to_change_or_delete_a_version_or_an_event(
             connection.exec_driver_sql(statement)
     assert len(registry.labels(case_id)) == 1
     assert not os.path.exists("elsewhere")
+
+
+def test_a_rejected_correction_of_an_accepted_mask_is_still_wanted(registry: Registry, case_id: str) -> None:
+    submit_and_accept(registry, case_id)
+    registry.reopen(case_id, "rita", "trachea included")
+    again = registry.add_label(case_id, mask(2), label(by="bob", client_id="bob"))
+    registry.reject(again.id, "rita", "still included")
+    assert registry.case(case_id).status is Status.ACCEPTED
+    assert next_case(registry, "cid") == case_id
