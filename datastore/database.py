@@ -125,7 +125,10 @@ def _begin_sqlite(connection: Connection) -> None:
     A migration rebuilds tables that others refer to; SQLite's own procedure for that is to look at the foreign
     keys afterwards, in the same transaction.
     """
-    if connection.get_execution_options().get("migrates", False):
+    options = connection.get_execution_options()
+    if options.get("asks_once", False):
+        return  # a single SELECT sees one state of the database without a transaction around it
+    if options.get("migrates", False):
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
 

@@ -77,7 +77,7 @@ class CaseRow(Base):
     __table_args__ = (
         Index("ix_case_status_number", "status", "number"),
         _partial_index("ix_case_offered_rank", "rank", "id", where="offered", sqlite="offered = 1"),
-        _partial_index("ix_case_offered_number", "number", where="offered", sqlite="offered = 1"),
+        _partial_index("ix_case_offered_number", "number", "offered", where="offered", sqlite="offered = 1"),
         _partial_index("ix_case_ineligible_number", "number", where="NOT eligible", sqlite="eligible = 0"),
     )
 

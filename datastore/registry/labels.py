@@ -85,11 +85,12 @@ class Labels(Records):
             ValueError: If the mask's shape is not the image's, a finding refuses it, or its parent is no version
                 of the case.
         """
-        with self._read() as session:
-            known = self._case(session, case) if isinstance(case, str) else case
-            case_id = known.id
-            parent = _parent(session, case_id, new, _versions(session, case_id))
-            parent_path = None if parent.path is None else self.labels_folder / parent.path
+        known = self._known(case) if isinstance(case, str) else case
+        case_id, parent = known.id, _Parent()
+        if known.label_count:
+            with self._read() as session:
+                parent = _parent(session, case_id, new, _versions(session, case_id))
+        parent_path = None if parent.path is None else self.labels_folder / parent.path
         if mask.array.shape != known.shape:
             raise ValueError(
                 f"mask grid {mask.array.shape[::-1]} does not match image {known.shape[::-1]} of case {case_id}"
@@ -144,6 +145,10 @@ class Labels(Records):
             rows = session.scalars(newest_first(case_id).where(LabelRow.kind.in_([str(kind) for kind in RANKED])))
             best = min(rows, key=lambda row: (RANKED.index(Kind(row.kind)), -row.number), default=None)
             return None if best is None else self._to_label(best)
+
+    def _known(self, case_id: str) -> Case:
+        with self._read() as session:
+            return self._case(session, case_id)
 
     def _add_row(
         self,

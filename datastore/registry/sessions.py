@@ -45,6 +45,7 @@ class Sessions:
         self.secret = secret
         self.ratios = ratios
         self._writer = engine.execution_options(writes=True)
+        self._asker = engine.execution_options(asks_once=True)
 
     @classmethod
     def open(
@@ -142,7 +143,7 @@ class Sessions:
 
     def _rows(self, query: Any, values: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """What a query gives, for the short questions that are asked all the time: half the time of a session."""
-        with self._translated(), self.engine.connect() as connection:
+        with self._translated(), self._asker.connect() as connection:
             return connection.execute(query, values).all()
 
     @contextmanager

@@ -164,6 +164,18 @@ def test_a_series_whose_missing_slice_arrives_becomes_a_case(project: Project, p
     assert "late" not in left_out(project, pacs)
 
 
+def test_a_series_that_was_still_arriving_is_completed(project: Project, pacs: Pacs) -> None:
+    study = generate_uid()
+    pacs.add("growing", 9, study, skip=(6, 7, 8))
+    ingest(project, pacs, exit_code=1)
+    uid = pacs.uids["growing"]
+    assert every_case(project)[uid].shape[0] == 6
+    pacs.add("growing", 9, study, skip=(0, 1, 2, 3, 4, 5), prefix="rest")
+    ingest(project, pacs)
+    assert every_case(project)[uid].shape[0] == 9
+    np.testing.assert_array_equal(project.images().read(every_case(project)[uid]).array, hounsfield(9, len("growing")))
+
+
 def test_a_changed_selection_is_applied_to_the_series_of_a_service(project: Project, pacs: Pacs) -> None:
     ingest(project, pacs, exit_code=1)
     with_min_slices(project.folder, 3)

@@ -47,7 +47,7 @@ def upgrade() -> None:
     op.create_index("ix_case_cohort", "case", ["cohort"])
     op.create_index("ix_case_phenotype", "case", ["phenotype"])
     _partial("ix_case_offered_rank", "case", ["rank", "id"], "offered", "offered = 1")
-    _partial("ix_case_offered_number", "case", ["number"], "offered", "offered = 1")
+    _partial("ix_case_offered_number", "case", ["number", "offered"], "offered", "offered = 1")
     _partial("ix_case_ineligible_number", "case", ["number"], "NOT eligible", "eligible = 0")
     _partial("ix_label_accepted", "label", ["case_id"], "kind = 'accepted'")
     _partial("ix_lease_live_holder", "lease", ["holder"], "ended_at IS NULL")
