@@ -79,7 +79,7 @@ class Soundness(Records):
                 if conflict and kind == Kind.SUBMITTED:
                     conflicts.add(case_id)
             per_case = select(LabelRow.case_id, func.count()).group_by(LabelRow.case_id)
-            counts = {case_id: count for case_id, count in session.execute(per_case)}
+            counts = {row[0]: row[1] for row in session.execute(per_case)}
             derived = (CaseRow.status, CaseRow.label_count, CaseRow.eligible, CaseRow.offered)
             causes = (CaseRow.exclusion, CaseRow.outnumbered, CaseRow.overrule, CaseRow.reopened)
             for row in session.execute(select(CaseRow.id, *derived, *causes)):
