@@ -17,6 +17,7 @@ demo: setup
 	$(VENV)/bin/lungapp demo $(ARGS)
 
 test: setup
+	.ci/services
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup
