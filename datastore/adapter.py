@@ -5,6 +5,7 @@ Nothing here deletes or overwrites: calls that would are refused.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -29,7 +30,11 @@ TAGS = {  # what a label version was made as, by the tag under which clients ask
 }
 FINISHED = CaseFilter(statuses=DONE)
 UNFINISHED = CaseFilter(offered=True)
+
+
 LONGEST_SECONDS = 7 * 24 * 3600.0
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,14 +80,16 @@ class RegistryDatastore(Datastore):
         _refuse("the project's description cannot be set over the network")
 
     def datalist(self) -> list[dict[str, Any]]:
-        """Image and submitted mask of every finished case."""
-        return [
-            {
-                "image": str(self.images.path(self.registry.case(case_id))),
-                "label": str(self.registry.label(label_id).path),
-            }
-            for case_id, label_id in self.registry.finished(FINISHED)
-        ]
+        """Image and submitted mask of every finished case whose image can be had."""
+        pairs = []
+        for case_id, label_id in self.registry.finished(FINISHED):
+            try:
+                image = self.images.path(self.registry.case(case_id))
+            except CaseImageError as error:
+                logger.warning("%s: it is left out", error)
+                continue
+            pairs.append({"image": str(image), "label": str(self.registry.label(label_id).path)})
+        return pairs
 
     def finished(self) -> list[dict[str, str]]:
         """Image id and label id of every finished case: `datalist` without the server's paths."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from datastore.patients import SplitRatios
 from datastore.secret import ProjectSecret
 
+MIGRATING = threading.Lock()  # Alembic's context is global to a process
 MIGRATIONS = Path(__file__).with_name("migrations")
 DatabaseUrl: TypeAlias = str | URL
 BUSY_TIMEOUT_MS = 30_000
@@ -54,7 +56,7 @@ def open_engine(url: DatabaseUrl, secret: ProjectSecret, ratios: SplitRatios) ->
         with engine.connect() as connection:
             is_current = _is_current(connection)
         if not is_current:
-            with engine.execution_options(writes=True, migrates=True).begin() as connection:
+            with MIGRATING, engine.execution_options(writes=True, migrates=True).begin() as connection:
                 migrate(connection, secret, ratios)
             engine.dispose()  # connections that keep foreign keys again
             if engine.dialect.name == "sqlite":

@@ -25,6 +25,7 @@ from datastore.adapter import RegistryDatastore, spoken_as_http
 from datastore.checking import check_label
 from datastore.image_files import DETACHED, read_ct, read_mask, suffix_of, write_mask
 from datastore.labels import LUNG_NAMES
+from datastore.records import Kind
 from datastore.registry import CASE_ID
 from datastore.served_images import CaseImageError
 from datastore.volume import Volume
@@ -153,7 +154,7 @@ class LungApp(MONAILabelApp):
         )
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
-        """Run the quality checks on a new mask, after the client has heard that it is stored."""
+        """Run the quality checks on a finished mask, after the client has heard that it is stored."""
         self._checks.submit(self._check, label_id)
 
     def finish_checks(self) -> None:
@@ -171,7 +172,8 @@ class LungApp(MONAILabelApp):
 
     def _check(self, label_id: str) -> None:
         try:
-            check_label(self.registry, self.images, label_id)
+            if self.registry.label(label_id).made_as is not Kind.DRAFT:
+                check_label(self.registry, self.images, label_id)
         except Exception:  # it is checked again before it can be accepted
             logger.exception("the quality checks of label %s could not be made", label_id)
 

@@ -56,7 +56,7 @@ def pages_router(app: LungApp) -> APIRouter:
         path = app.project.cache / "previews" / f"{label.id if label else case.id}.png"
         if not path.exists():
             image = app.images.read(case)
-            mask = None if label is None else read_mask(label.path)
+            mask = None if label is None or not label.path.exists() else read_mask(label.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, preview(image, mask), overwrite=True)
         return FileResponse(path, media_type="image/png", headers={"Cache-Control": "no-cache"})

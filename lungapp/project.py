@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datastore.atomic import write_bytes
+from datastore.backup import PROJECT_FOLDERS
 from datastore.database import DatabaseUrl, RegistryError, sqlite_url
 from datastore.dicomweb_access import Credentials
 from datastore.patients import SplitRatios
@@ -17,7 +18,6 @@ from datastore.served_images import ServedImages
 from lungapp.settings import Settings, load_settings, template
 
 SETTINGS_FILE = "lungapp.toml"
-FOLDERS = ("labels", "models", "rounds", "cache", "backup")
 PROJECT_VARIABLE = "LUNGAPP_PROJECT"
 
 
@@ -101,7 +101,7 @@ def init_project(folder: Path, name: str = "") -> Project:
         raise FileExistsError(f"{folder}: is a lungapp project already and is left as it is")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder}: expected a folder, got a file")
-    for part in FOLDERS:
+    for part in PROJECT_FOLDERS:
         (folder / part).mkdir(parents=True, exist_ok=True)
     Project(folder, Settings()).registry().close()
     write_bytes(folder / SETTINGS_FILE, template(project__name=name or folder.name).encode())

@@ -248,3 +248,7 @@ def test_a_series_that_is_refused_does_not_keep_half_of_what_it_said(registry: R
     with pytest.raises(ValueError, match="is another image"):
         registry.add_case(new_case("a", "1.2.3", shape=(4, 4, 5), patient="p1"))
     assert registry.case("0001").patient == first.patient
+    registry.add_case(new_case("b", "1.2.4", study_uid="9", patient="p1"))
+    with pytest.raises(ValueError, match="another patient's"):
+        registry.add_case(new_case("elsewhere", "1.2.4", study_uid="9", patient="p2"))
+    assert registry.case("0002").source.path == Path("/scans/b")

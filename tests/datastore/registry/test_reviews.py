@@ -240,3 +240,17 @@ def test_a_rejected_correction_of_an_accepted_mask_is_still_wanted(registry: Reg
     registry.reject(again.id, "rita", "still included")
     assert registry.case(case_id).status is Status.ACCEPTED
     assert next_case(registry, "cid") == case_id
+
+
+def test_who_is_given_a_case_again_begins_with_what_it_has_by_then(registry: Registry, case_id: str) -> None:
+    def work(person: str) -> str:
+        assert next_case(registry, f"slicer-{person}") == case_id
+        made = registry.add_label(case_id, mask(1), label(by=person))
+        assert not made.conflict
+        registry.reject(made.id, "rita", "not yet")
+        return made.id
+
+    anns, bobs = work("ann"), work("bob")
+    again = registry.label(work("ann"))
+    assert registry.label(bobs).parent == anns
+    assert again.parent == bobs
