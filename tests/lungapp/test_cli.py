@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command_line import assert_refused, run
 from conftest import PhantomProject
 from dicom_series import write_series
 
@@ -15,19 +15,6 @@ from datastore.image_files import read_ct, read_mask, write_mask
 from datastore.nifti import write_nifti
 from datastore.phantom import Phantom, chest_phantom
 from lungapp.cli import main
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def assert_refused(result: Result, *words: str) -> None:
-    """Exit code 1 and one line of reason, no traceback."""
-    assert result.exit_code == 1, result.output
-    assert isinstance(result.exception, SystemExit)
-    for word in words:
-        assert word in result.output
-    assert "Traceback" not in result.output
 
 
 @pytest.fixture

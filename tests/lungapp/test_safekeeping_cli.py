@@ -8,28 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from command_line import assert_refused, run
 from conftest import PhantomProject
 from registries import label
 
 from datastore.records import Status
-from lungapp.cli import main
 from lungapp.project import Project, init_project, open_project
 
 TINY = {"shape": (8, 16, 16), "spacing_mm": (40.0, 24.0, 24.0)}
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def assert_refused(result: Result, *words: str) -> None:
-    """Exit code 1 and one line of reason, no traceback."""
-    assert result.exit_code == 1, result.output
-    assert isinstance(result.exception, SystemExit)
-    for word in words:
-        assert word in result.output
-    assert len(result.output.strip().splitlines()) == 1
 
 
 @pytest.fixture
