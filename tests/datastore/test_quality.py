@@ -223,8 +223,10 @@ def test_another_grid_is_not_examined(phantom: Phantom) -> None:
 @pytest.mark.parametrize("values", [[1], [2, 0, 2], [1, 2], [1, 0, 1, 0, 1, 0, 2]])
 def test_masks_of_a_few_voxels_are_examined_too(values: list[int]) -> None:
     mask = Volume(np.array([[values]], np.uint8), Geometry((1.0, 1.0, 1.0)))
-    examine(mask, None)
-    examine(mask, mask.with_array(np.full(mask.array.shape, -800, np.int16)))
+    for image in (None, mask.with_array(np.full(mask.array.shape, -800, np.int16))):
+        codes = {finding.code for finding in examine(mask, image)}
+        assert ("left_lung.missing" in codes) == (2 not in values)
+        assert ("right_lung.missing" in codes) == (1 not in values)
 
 
 def test_review_is_needed_unless_all_findings_are_notes() -> None:
