@@ -126,6 +126,8 @@ def test_an_excluded_case_is_not_offered_until_it_is_overruled(registry: Registr
     assert next_case(registry, "ann") == "0001"
     assert [(event.actor, event.action) for event in registry.events("0001")][1] == ("mia", "case.overruled")
     assert not registry.withdraw_overrule("0001").eligible
+    registry.release("0001", "ann")
+    assert next_case(registry, "bob") is None
     registry.add_case(new_case("b"))
     with pytest.raises(ValueError, match="case 0002 is eligible: there is nothing to overrule"):
         registry.overrule("0002", "because")
@@ -252,3 +254,12 @@ def test_a_series_that_is_refused_does_not_keep_half_of_what_it_said(registry: R
     with pytest.raises(ValueError, match="another patient's"):
         registry.add_case(new_case("elsewhere", "1.2.4", study_uid="9", patient="p2"))
     assert registry.case("0002").source.path == Path("/scans/b")
+
+
+def test_two_series_of_a_study_that_are_both_worked_on_stay(registry: Registry) -> None:
+    both = [series(1, 3), series(2, 3)]
+    registry.add_cases(both)  # type: ignore[arg-type]
+    for case_id in ("0001", "0002"):
+        registry.add_label(case_id, mask(), label())
+    registry.add_cases(both, one_per_study=True)  # type: ignore[arg-type]
+    assert registry.case_ids(CaseFilter()) == ["0001", "0002"]
