@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select
 
-from datastore.records import Role, User
 from datastore.registry.intake import LOCAL
 from datastore.registry.sessions import Sessions, note
 from datastore.schema import UserRow
+from datastore.user_records import Role, User
 
 USER_NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 

@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datastore.records import ENDED, Kind, ModelVersion, Round, RoundState, Split
+from datastore.records import Kind, Split
 from datastore.registry.intake import LOCAL
 from datastore.registry.rows import Records
 from datastore.registry.sessions import UnknownCaseError, note
+from datastore.round_records import ENDED, ModelVersion, Round, RoundState
 from datastore.schema import CaseRow, ModelRow, PatientRow, RoundLabelRow, RoundRow
 
 

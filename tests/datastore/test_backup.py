@@ -20,10 +20,12 @@ from sqlalchemy import create_engine, event, make_url, select, text
 from datastore.atomic import sha256_of
 from datastore.backup import BackupError, BackupReport, back_up, restore, stamps
 from datastore.database import RegistryError, sqlite_url
-from datastore.records import Kind, NewDraw, NewExclusion, Role, RoundState, Source, Split, Status
+from datastore.records import Kind, NewDraw, NewExclusion, Source, Split, Status
 from datastore.registry import CaseFilter, Registry
+from datastore.round_records import RoundState
 from datastore.schema import Base
 from datastore.secret import SECRET_FILE
+from datastore.user_records import Role
 
 SETTINGS = "[project]\nname = 'study'\n"
 SECRET, OTHER_SECRET = "5a" * 32, "5b" * 32  # patients fall into the same splits in every run

@@ -4,9 +4,11 @@ import pytest
 from registries import new_case, submit_and_accept
 from sqlalchemy import text
 
-from datastore.records import NewDraw, Role, RoundState, Split
+from datastore.records import NewDraw, Split
 from datastore.registry import CaseFilter, Registry, UnknownCaseError
 from datastore.registry.training import RoundError
+from datastore.round_records import RoundState
+from datastore.user_records import Role
 
 
 def accepted_of(registry: Registry, split: Split) -> str:
