@@ -30,6 +30,12 @@ class ConvBlock(nn.Module):
         """(batch, in_channels, y, x) to (batch, out_channels, y, x)."""
         return self.block(images)
 
+    def layers(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """Both convolutions, each with the normalisation that follows its ReLU."""
+        convolutions = [layer for layer in self.block if isinstance(layer, nn.Conv2d)]
+        norms = [layer for layer in self.block if isinstance(layer, nn.BatchNorm2d)]
+        return list(zip(convolutions, norms, strict=True))
+
 
 class UpBlock(nn.Module):
     """Bilinear upsampling, 1 x 1 convolution, concatenation with the level's features, two convolutions."""
@@ -45,6 +51,12 @@ class UpBlock(nn.Module):
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
         """(batch, in_channels, y, x) and (batch, out_channels, 2y, 2x) to the latter's shape."""
         return self.conv_block(torch.cat([self.up(images), level], dim=1))
+
+    def pointwise(self) -> nn.Conv2d:
+        """The 1 x 1 convolution. It commutes with the upsampling before it."""
+        layer = self.up[1]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
 
 
 class UNet(nn.Module):
@@ -72,6 +84,14 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(base_channels, classes, kernel_size=1)
         self.register_load_state_dict_pre_hook(_drop_unused)
 
+    def down_blocks(self) -> list[ConvBlock]:
+        """From the top level to the bottom."""
+        return [block for block in self.down_path if isinstance(block, ConvBlock)]
+
+    def up_blocks(self) -> list[UpBlock]:
+        """From the level above the bottom to the top."""
+        return [block for block in self.up_path if isinstance(block, UpBlock)]
+
     def forward(self, images: Tensor) -> Tensor:
         """Logarithms of the class probabilities.
 
@@ -90,6 +110,18 @@ class UNet(nn.Module):
         for up in self.up_path:
             images = up(images, levels.pop())
         return functional.log_softmax(self.last(images), dim=1)
+
+
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Batch normalisation with its running statistics as one multiplication and one addition for each channel."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def bias_of(convolution: nn.Conv2d) -> Tensor:
+    """What a convolution adds to each channel."""
+    return torch.zeros_like(convolution.weight[:, 0, 0, 0]) if convolution.bias is None else convolution.bias
 
 
 def _drop_unused(_module: nn.Module, state: dict[str, Any], _prefix: str, *_rest: Any) -> None:

@@ -1,0 +1,47 @@
+"""Which slices of a scan need the network: in a whole body most lie far from any lung.
+
+First every n-th slice is looked at, then all those around the ones that show lung. A lung ends where slices without
+any lie to both sides for `MARGIN_MM`; what a network makes up in between, far from the lungs, is never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+STEP_MM = 15.0
+MARGIN_MM = 45.0
+
+
+def run_where_lungs_are(
+    slices: int, spacing_z_mm: float, run: Callable[[Sequence[int]], None], shows_lung: Callable[[int], bool]
+) -> int:
+    """Call `run` for every n-th slice, then for the others as far as lung is near.
+
+    Args:
+        slices: Of the scan.
+        spacing_z_mm: Between them.
+        run: Segments the slices of these indices (rising).
+        shows_lung: Whether a slice that was run shows any.
+
+    Returns:
+        How many slices were run.
+    """
+    step = max(int(STEP_MM / spacing_z_mm), 1)
+    reach = int(np.ceil(MARGIN_MM / spacing_z_mm))
+    coarse = sorted({*range(0, slices, step), slices - 1})
+    run(coarse)
+    done = np.zeros(slices, dtype=bool)
+    done[coarse] = True
+    fresh: Sequence[int] = coarse
+    while True:
+        near = np.zeros(slices, dtype=bool)
+        for index in fresh:
+            if shows_lung(index):
+                near[max(index - reach, 0) : index + reach + 1] = True
+        fresh = np.flatnonzero(near & ~done).tolist()
+        if not fresh:
+            return int(done.sum())
+        run(fresh)
+        done[fresh] = True
