@@ -39,6 +39,9 @@ class Options:
         backend: What computes the network on a CPU.
         threads: CPU threads of the compiled kernels; None takes one for each core.
         half: Whether a GPU computes in half precision.
+
+    Raises:
+        ValueError: If they exclude each other.
     """
 
     postprocess: Postprocessing = Postprocessing.DEFAULT
@@ -47,6 +50,10 @@ class Options:
     backend: Backend = Backend.AUTO
     threads: int | None = None
     half: bool = False
+
+    def __post_init__(self) -> None:
+        if self.smooth and self.postprocess == Postprocessing.LUNGMASK:
+            raise ValueError("lungmask's postprocessing works on the network's pixels: it cannot be had with smooth")
 
     def suffix(self) -> str:
         """What is chosen differently from the default and can change a mask, for a model's version; often empty."""

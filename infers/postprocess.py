@@ -1,4 +1,4 @@
-"""What follows the network: small components removed, holes filled, no piece of a lung dropped.
+"""What follows the network on the scan's own grid: specks removed or given back, sides mended, holes filled.
 
 lungmask keeps one component a lung, which loses the second piece of a lung that an effusion or a collapse has
 split; here every piece above the paper's 25 cm3 stays (Hofmanninger et al. 2020, sec. II-E).
@@ -6,35 +6,76 @@ split; here every piece above the paper's 25 cm3 stays (Hofmanninger et al. 2020
 
 from __future__ import annotations
 
-import cc3d
-import fill_voids
 import numpy as np
 
-SMALLEST_PIECE_ML = 25.0
-SMALLEST_CUT_PIECE_ML = 1.0
+from datastore.labels import check_sides
+from infers.holes import fill_holes
+from infers.lung_labels import LungLabels, labels_of
+from infers.mask_pieces import large_pieces, mended_pieces
+from infers.options import Postprocessing
+from infers.regions import bounding_box, find_regions
 
 
-def postprocess(mask: np.ndarray, voxel_ml: float) -> np.ndarray:
-    """Remove pieces of lung below 25 ml and fill holes.
-
-    A piece that the first or last slice cuts off may be the tip of a lung outside the scan: there 1 ml is enough.
+def postprocess(
+    mask: np.ndarray,
+    voxel_ml: float,
+    how: Postprocessing = Postprocessing.DEFAULT,
+    labels: LungLabels | None = None,
+) -> np.ndarray:
+    """Mend a network's mask.
 
     Args:
-        mask: (z, y, x) uint8 labels.
-        voxel_ml: Volume of a voxel.
+        mask: (z, y, x) uint8 labels along LPS; 0 is background.
+        voxel_ml: Volume of a voxel in ml.
+        how: `DEFAULT` removes pieces below 25 ml, gives specks within a lung to that lung, mends sides and fills
+            holes (see `infers.mask_pieces` and `infers.holes` for the rules). `PAPER` removes pieces below 25 ml and
+            fills holes. `NONE` returns `mask` as it is.
+        labels: Which labels are which lung. By default 1 is the right lung and 2 the left, or all are lobes where
+            one is above 2.
 
     Returns:
         (z, y, x) uint8.
+
+    Raises:
+        ValueError: If `mask` has not three axes or is not uint8, `voxel_ml` is not above 0, or `how` is
+            `LUNGMASK`, which belongs on the network's grid (`infers.lungmask_postprocess`).
     """
-    pieces, count = cc3d.connected_components(mask > 0, connectivity=6, return_N=True)
-    volumes_ml = np.bincount(pieces.ravel(), minlength=count + 1) * voxel_ml
-    keep = volumes_ml >= SMALLEST_PIECE_ML
-    cut = np.zeros(count + 1, dtype=bool)
-    cut[np.unique(pieces[[0, -1]])] = True
-    keep |= cut & (volumes_ml >= SMALLEST_CUT_PIECE_ML)
-    keep[0] = False
-    cleaned = np.where(keep[pieces], mask, 0).astype(np.uint8)
-    for value in np.unique(cleaned[cleaned > 0]):
-        filled = fill_voids.fill(cleaned == value)
-        cleaned[filled & (cleaned == 0)] = value
-    return cleaned
+    if mask.ndim != 3 or mask.dtype != np.uint8:
+        raise ValueError(f"expected mask as (z, y, x) uint8, got shape {mask.shape} of {mask.dtype}")
+    if not voxel_ml > 0:
+        raise ValueError(f"expected voxel_ml above 0, got {voxel_ml}")
+    if how == Postprocessing.LUNGMASK:
+        raise ValueError("postprocessing `lungmask` works on the network's grid, not on the scan's")
+    if how == Postprocessing.NONE:
+        return mask
+    result = np.zeros(mask.shape, np.uint8)
+    box = bounding_box(mask)
+    crop = mask[box].copy()
+    if not crop.size:
+        return result
+    lungs = labels or labels_of(crop)
+    pieces = find_regions(crop, connectivity=6)
+    if how == Postprocessing.PAPER:
+        values = large_pieces(pieces, voxel_ml)
+    else:
+        at_ends = (box[0].start == 0, box[0].stop == len(mask))
+        values = mended_pieces(pieces, voxel_ml, at_ends, lungs)
+    if (values != pieces.labels).any():
+        pieces.mapped(values, out=crop)
+    del pieces  # several times as large as the mask
+    others = [(int(value),) for value in np.unique(values) if value not in (0, *lungs.right, *lungs.left)]
+    fill_holes(crop, [lungs.right, lungs.left, *others])
+    result[box] = crop
+    return result
+
+
+def swapped_sides(mask: np.ndarray) -> bool:
+    """Whether the right lung of a (z, y, x) mask along LPS lies to the patient's left of its left lung.
+
+    `postprocess` leaves such a mask as it is: the scan may be mirrored, or the organs of the patient.
+    """
+    try:
+        check_sides(mask[bounding_box(mask)])
+    except ValueError:
+        return True
+    return False
