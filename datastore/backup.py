@@ -215,7 +215,8 @@ def _check_is_apart(project: Path, target: Path) -> None:
 def _other_files(project: Path) -> Iterator[Path]:
     for pattern in OTHER_FILES:
         for path in sorted(project.glob(pattern)):
-            if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX):
+            unfinished = any(part.startswith(TEMPORARY_PREFIX) for part in path.relative_to(project).parts)
+            if path.is_file() and not unfinished:
                 yield path
 
 

@@ -1,8 +1,8 @@
-"""What the numbers in a mask mean: 1 the patient's right lung, 2 the left, as in R231."""
+"""What the numbers in a mask mean: 1 the patient's right lung, 2 the left, as in R231; or the five lobes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import fastremap
@@ -32,6 +32,14 @@ LUNGS = (
     Structure(LEFT_LUNG, "left_lung", (0.35, 0.65, 0.94)),
 )
 LUNG_NAMES = tuple(structure.name for structure in LUNGS)
+LOBES = (  # the numbering of lungmask's LTRCLobes; colours that colour-blind readers can tell apart (Okabe and Ito)
+    Structure(1, "left_upper_lobe", (0.34, 0.71, 0.91)),
+    Structure(2, "left_lower_lobe", (0.0, 0.62, 0.45)),
+    Structure(3, "right_upper_lobe", (0.84, 0.37, 0.0)),
+    Structure(4, "right_middle_lobe", (0.94, 0.89, 0.26)),
+    Structure(5, "right_lower_lobe", (0.8, 0.47, 0.65)),
+)
+LABEL_MAPS: Mapping[str, tuple[Structure, ...]] = {"lungs": LUNGS, "lobes": LOBES}
 
 
 def structure_named(name: str) -> Structure:
@@ -104,5 +112,19 @@ def check_sides(mask: np.ndarray) -> None:
     columns = np.arange(mask.shape[2])
     right = (mask == RIGHT_LUNG).sum(axis=(0, 1))
     left = (mask == LEFT_LUNG).sum(axis=(0, 1))
-    if right.any() and left.any() and np.average(columns, weights=right) > np.average(columns, weights=left):
+    if (
+        right.any()
+        and left.any()
+        and are_swapped(float(np.average(columns, weights=right)), float(np.average(columns, weights=left)))
+    ):
         raise ValueError("right_lung lies to the patient's left of left_lung: are the segments swapped?")
+
+
+def are_swapped(right_x: float, left_x: float) -> bool:
+    """Whether the right lung lies to the patient's left of the left lung.
+
+    Args:
+        right_x: Mean index of the right lung's voxels along x, which runs to the patient's left.
+        left_x: That of the left lung.
+    """
+    return right_x > left_x

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from infers.models import Model, load_model
-
-CURRENT = "current"
-WEIGHTS = "weights.safetensors"
+from infers.manifest import WEIGHTS
+from infers.model_store import ModelStore
+from infers.models import Model, load_lung_model
 
 
 class ServedModel:
@@ -27,12 +26,8 @@ class ServedModel:
 
     def weights(self) -> Path | None:
         """The published weights, or None while there are none."""
-        try:
-            version = (self._folder / CURRENT).read_text().strip()
-        except FileNotFoundError:
-            return None
-        path = self._folder / version / WEIGHTS
-        return path if version and Path(version).name == version and path.is_file() else None
+        name = ModelStore(self._folder).served()
+        return self._folder / name / WEIGHTS if name is not None else None
 
     def __call__(self) -> Model | None:
         """The published network, or None while there is none."""
@@ -42,5 +37,5 @@ class ServedModel:
         state = path, path.stat().st_mtime_ns
         with self._lock:
             if self._loaded is None or self._loaded[0] != state:
-                self._loaded = state, load_model(path, self._device)
+                self._loaded = state, load_lung_model(path, self._device)
             return self._loaded[1]

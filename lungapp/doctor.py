@@ -17,6 +17,8 @@ from datastore.atomic import TEMPORARY_PREFIX
 from datastore.database import RegistryError
 from datastore.served_images import CaseImageError
 from datastore.submission import REFUSED_FOLDER
+from infers.model_store import ModelStore
+from infers.native import kernels, reason_for_none
 from lungapp.project import SETTINGS_FILE, Project, open_project
 
 PACKAGES = ("torch", "monai", "monailabel", "nibabel", "SimpleITK", "pydicom", "SQLAlchemy", "alembic", "fastapi")
@@ -76,6 +78,9 @@ def _installation() -> Iterator[Finding]:
 
     devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     yield Finding(True, f"networks run on {', '.join(devices) if devices else 'the CPU: no GPU found'}")
+    compiled = kernels()
+    how = f"the compiled kernels, {compiled.instruction_set}" if compiled else f"torch: {reason_for_none()}"
+    yield Finding(True, f"on the CPU by {how}")
 
 
 def _project(project: Project) -> Iterator[Finding]:
@@ -98,6 +103,7 @@ def _project(project: Project) -> Iterator[Finding]:
             except CaseImageError as error:
                 yield Finding(False, f"{error}: {case.source.path}")
         yield from _leftovers(project)
+        yield from _models(project)
         refused = sum(1 for _ in project.labels.glob(f"*/{REFUSED_FOLDER}/*"))
         if refused:
             yield Finding(True, f"{refused} refused uploads are kept in {project.labels}/*/{REFUSED_FOLDER}")
@@ -114,8 +120,24 @@ def _project(project: Project) -> Iterator[Finding]:
 
 
 def _leftovers(project: Project) -> Iterator[Finding]:
-    """Series whose copying or fetching was interrupted."""
-    for folder, pattern in ((project.cache, f"*/{TEMPORARY_PREFIX}*"), (project.images_folder, f"{TEMPORARY_PREFIX}*")):
+    """Series whose copying or fetching was interrupted, and models whose import was."""
+    places = (
+        (project.cache, f"*/{TEMPORARY_PREFIX}*"),
+        (project.images_folder, f"{TEMPORARY_PREFIX}*"),
+        (project.models, f"{TEMPORARY_PREFIX}*"),
+    )
+    for folder, pattern in places:
         for path in sorted(folder.glob(pattern)):
             if time.time() - path.stat().st_mtime > STILL_COPYING_SECONDS:
                 yield Finding(False, f"{path}: left over from an interrupted copy; it can be removed")
+
+
+def _models(project: Project) -> Iterator[Finding]:
+    """Models whose weights were changed, or a `current` that names none."""
+    store = ModelStore(project.models)
+    faults = list(store.check())
+    for fault in faults:
+        yield Finding(False, fault)
+    names = store.names()
+    if names and not faults:
+        yield Finding(True, f"all {len(names)} models match their checksums; {store.served() or 'none'} is served")

@@ -272,6 +272,8 @@ def test_secret_models_settings_and_refused_uploads_come_back(small_study: Study
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     (folder / "models" / "unet-1" / ".writing-0a0a-weights").write_bytes(b"half of")
+    (folder / "models" / ".writing-0b0b-unet-2").mkdir()
+    (folder / "models" / ".writing-0b0b-unet-2" / "weights.safetensors").write_bytes(b"an import under way")
     small_study.back_up(tmp_path / "backup")
     bring_back(tmp_path / "backup", tmp_path / "again").close()
     for name, content in files.items():

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from datastore.labels import check_sides, renumber
+from datastore.labels import LABEL_MAPS, LOBES, LUNGS, Structure, check_sides, renumber, structure_named
 
 MASK = np.array([[[0, 1, 2]]], dtype=np.uint8)
 
@@ -42,3 +44,19 @@ def test_swapped_lungs_are_refused_and_a_single_lung_may_lie_anywhere() -> None:
     check_sides(np.array([[[2, 0, 0]]], np.uint8))
     with pytest.raises(ValueError, match="are the segments swapped"):
         check_sides(MASK[..., ::-1])
+
+
+@pytest.mark.parametrize("structures", LABEL_MAPS.values(), ids=LABEL_MAPS.keys())
+def test_structures_are_numbered_from_1_and_can_be_told_apart(structures: tuple[Structure, ...]) -> None:
+    assert [structure.value for structure in structures] == list(range(1, len(structures) + 1))
+    for one, other in combinations(structures, 2):
+        assert one.name != other.name
+        assert np.abs(np.subtract(one.colour, other.colour)).max() > 0.3
+    assert all(0 <= part <= 1 for structure in structures for part in structure.colour)
+
+
+def test_lungs_are_numbered_as_ever_and_lobes_are_no_segments_to_submit() -> None:
+    assert [(structure.value, structure.name) for structure in LUNGS] == [(1, "right_lung"), (2, "left_lung")]
+    for lobe in LOBES:
+        with pytest.raises(ValueError, match="expected one of right_lung, left_lung"):
+            structure_named(lobe.name)

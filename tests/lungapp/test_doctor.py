@@ -153,6 +153,7 @@ def test_leftovers_of_interrupted_copies_are_named_once_they_are_old(project: Pr
     leftovers = [
         project.cache / "images" / ".writing-0a0a-0003-12345678-dicom",
         project.images_folder / ".writing-0123456789abcdef",
+        project.models / ".writing-0c0c-r231",
     ]
     for path in leftovers:
         path.mkdir(parents=True)

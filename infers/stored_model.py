@@ -1,0 +1,110 @@
+"""One model in a store: a folder that holds weights, manifest and model card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from datastore.atomic import sha256_of, write_bytes
+from datastore.labels import Structure
+from infers.manifest import MANIFEST, WEIGHTS, Manifest, read_manifest
+from infers.model_card import model_card
+from infers.weights import Weights, load_weights, save_weights, weights_version
+from infers.weights_metadata import Origin, WeightsMetadata, program_version
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model in a store.
+
+    Attributes:
+        folder: Its folder, whose name is the model's.
+        manifest: What it is.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """What `load_model` knows it by."""
+        return self.folder.name
+
+    @property
+    def version(self) -> str:
+        """As the masks carry it that the model makes."""
+        return weights_version(self.manifest.sha256)
+
+    @property
+    def structures(self) -> tuple[Structure, ...]:
+        """What its classes 1, 2, ... mean."""
+        return self.manifest.metadata.structures
+
+    def weights(self) -> Weights:
+        """Its weights, loaded.
+
+        Raises:
+            ValueError: If they cannot be, or were changed.
+        """
+        return load_weights(self.folder / WEIGHTS)
+
+    def check(self) -> None:
+        """Compare the weights with their checksum.
+
+        Raises:
+            ValueError: If they were changed.
+        """
+        if sha256_of(self.folder / WEIGHTS) != self.manifest.sha256:
+            raise ValueError(f"{self.folder / WEIGHTS}: was changed after it was stored, and is not loaded any more")
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is that of a model, and no unfinished one."""
+    return not folder.name.startswith(".") and (folder / WEIGHTS).is_file()
+
+
+def read_model(folder: Path) -> StoredModel:
+    """The model in a folder; one that was put there by hand, without a manifest, is described by its weights.
+
+    Raises:
+        ValueError: If its manifest cannot be read.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        weights = load_weights(folder / WEIGHTS)
+        metadata = WeightsMetadata(weights.preprocessing, weights.structures, folder.name, weights.origin)
+        manifest = Manifest(metadata, weights.sha256)
+    return StoredModel(folder, manifest)
+
+
+def write_model(folder: Path, weights: Weights, name: str, origin: Origin) -> None:
+    """Fill a model's folder; all of it survives a power cut once this returns.
+
+    Args:
+        folder: Empty.
+        weights: As imported.
+        name: What the model is called from now on.
+        origin: The file that the weights come from.
+    """
+    path = folder / WEIGHTS
+    save_weights(weights.network, path, weights.preprocessing, structures=weights.structures, name=name, origin=origin)
+    metadata = WeightsMetadata(weights.preprocessing, weights.structures, name, origin, program_version())
+    manifest = Manifest(metadata, sha256_of(path), datetime.now(UTC).replace(microsecond=0))
+    write_bytes(folder / CARD, model_card(manifest).encode())
+    write_bytes(folder / MANIFEST, f"{json.dumps(manifest.to_plain(), indent=2)}\n".encode())
+
+
+def same_model(one: Weights, other: Weights) -> bool:
+    """Whether two files of weights hold the same tensors for the same purpose."""
+    first, second = one.network.state_dict(), other.network.state_dict()
+    return (
+        (one.structures, one.preprocessing) == (other.structures, other.preprocessing)
+        and first.keys() == second.keys()
+        and all(torch.equal(first[name], second[name]) for name in first)
+    )
