@@ -4,6 +4,8 @@ Knows files and volumes from `datastore`; knows nothing of training, strategies 
 """
 
 from infers.models import Model, load_model
+from infers.options import Backend, Options, Postprocessing
 from infers.segment import segment
+from infers.uncertainty import Uncertainty, uncertainty
 
-__all__ = ["Model", "load_model", "segment"]
+__all__ = ["Backend", "Model", "Options", "Postprocessing", "Uncertainty", "load_model", "segment", "uncertainty"]

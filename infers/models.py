@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from infers.postprocess import postprocess
-from infers.preprocess import preprocess, restore
+from datastore.labels import LUNG_NAMES, LUNGS, Structure
+from infers.fused_model import FusedModel
+from infers.model_names import THRESHOLD
+from infers.model_store import find_weights
+from infers.network_model import NetworkModel
+from infers.options import Options
+from infers.published import fused_named
 from infers.threshold import threshold_lungs
-from infers.weights import Weights, load_weights
+from infers.weights import load_weights
 
-THRESHOLD = "threshold"
 THRESHOLD_VERSION = "threshold-1"
-BATCH_SLICES = 8
 
 
 class Model(Protocol):
@@ -25,6 +29,7 @@ class Model(Protocol):
     Attributes:
         version: Names it exactly: two models of one version give the same mask.
         description: One sentence for people.
+        structures: What the numbers in its masks mean.
     """
 
     @property
@@ -32,6 +37,9 @@ class Model(Protocol):
 
     @property
     def description(self) -> str: ...  # noqa: D102
+
+    @property
+    def structures(self) -> Sequence[Structure]: ...  # noqa: D102
 
     def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """Right lung 1, left lung 2.
@@ -52,63 +60,63 @@ class ThresholdModel:
 
     version: str = THRESHOLD_VERSION
     description: str = "Lungs by threshold and morphology; needs no weights, misses dense disease"
+    structures: Sequence[Structure] = LUNGS
 
     def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """See `Model.predict`."""
         return threshold_lungs(hu, spacing_mm)
 
 
-@dataclass(frozen=True, eq=False)
-class NetworkModel:
-    """A U-net, run slice by slice."""
-
-    weights: Weights
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    description: str = "Lungs by U-net, slice by slice"
-
-    def __post_init__(self) -> None:
-        self.weights.network.to(self.device)
-
-    @property
-    def version(self) -> str:
-        """`unet-` and the beginning of the weights' SHA-256."""
-        return f"unet-{self.weights.sha256[:12]}"
-
-    def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-        """See `Model.predict`."""
-        mask = np.empty(hu.shape, dtype=np.uint8)
-        for start in range(0, len(hu), BATCH_SLICES):
-            batch = hu[start : start + BATCH_SLICES]
-            network_input = preprocess(batch, self.weights.preprocessing)
-            with torch.inference_mode():
-                images = torch.from_numpy(network_input.images[:, np.newaxis]).to(self.device)
-                labels = self.weights.network(images).argmax(dim=1).to(torch.uint8).cpu().numpy()
-            y, x = batch.shape[1:]
-            mask[start : start + len(batch)] = restore(labels, network_input.boxes, (y, x))
-        return postprocess(mask, float(np.prod(spacing_mm)) / 1000.0)
-
-
-def load_model(name: str | Path = THRESHOLD, device: str = "auto") -> Model:
+def load_model(
+    name: str | Path = THRESHOLD,
+    device: str = "auto",
+    options: Options = Options(),
+    *,
+    fill: str | Path | None = None,
+    stores: Sequence[Path] = (),
+) -> Model:
     """The model of that name, or the one in that file.
 
     Args:
-        name: `threshold`, or the path of weights (.safetensors, or lungmask's .pth).
+        name: `threshold`, `fast`, the name of a stored model in any case, a fused pair (`LTRCLobes_R231`), or the path
+            of weights (.safetensors, or lungmask's .pth).
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:1`.
+        options: How a network segments; the threshold has none.
+        fill: A second network that says where lung is, for one that says which lobe (lungmask's fused mode).
+        stores: Folders of models that are searched before the user's own.
 
     Raises:
         FileNotFoundError: If there are no such weights.
-        ValueError: If the file holds no lung model, or the device is not there.
+        ValueError: If no model is called so, the file holds no lung model, or the device is not there.
     """
-    if str(name) == THRESHOLD:
+    pair = fused_named(str(name))
+    if pair is not None:
+        name, fill = pair.base, fill or pair.fill
+    if fill is not None:
+        return FusedModel(*(_network(which, device, options, stores) for which in (name, fill)))
+    if str(name).lower() == THRESHOLD:
         return ThresholdModel()
-    if not Path(name).suffix and not Path(name).exists():
-        raise ValueError(f"no model {str(name)!r}: expected `{THRESHOLD}`, or a file of weights (.safetensors, .pth)")
-    weights = load_weights(Path(name))
-    if weights.network.classes != 3:
-        raise ValueError(
-            f"{name}: expected 3 classes (background, right lung, left lung), got {weights.network.classes}"
-        )
-    return NetworkModel(weights, device_named(device))
+    return _network(name, device, options, stores)
+
+
+def load_lung_model(name: str | Path, device: str = "auto", *, stores: Sequence[Path] = ()) -> Model:
+    """A model for projects: one that finds right and left lung.
+
+    Raises:
+        FileNotFoundError: See `load_model`.
+        ValueError: See `load_model`; also if it finds something else.
+    """
+    model = load_model(name, device, stores=stores)
+    if tuple(model.structures) != LUNGS:
+        found = ", ".join(structure.name for structure in model.structures)
+        raise ValueError(f"{name}: expected a model of {', '.join(LUNG_NAMES)}, got one of {found}")
+    return model
+
+
+def _network(name: str | Path, device: str, options: Options, stores: Sequence[Path]) -> NetworkModel:
+    if str(name).lower() == THRESHOLD:
+        raise ValueError("two models can be fused if both are networks, `threshold` is none")
+    return NetworkModel(load_weights(find_weights(name, stores)), device_named(device), options)
 
 
 def device_named(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-STEP_MM = 15.0
+STEP_MM = 30.0  # no lung is less tall
 MARGIN_MM = 45.0
 
 

@@ -26,6 +26,7 @@ from datastore.phantom import Phantom, chest_phantom
 from datastore.registry import Registry
 from datastore.secret import SECRET_FILE
 from datastore.volume import Volume
+from infers.model_store import STORE_VARIABLE
 from lungapp.ingest import ingest
 from lungapp.project import Project, init_project
 
@@ -33,6 +34,19 @@ torch.set_num_threads(1)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_models_of_your_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whoever runs the tests may have imported models; they stay out of it."""
+    os.environ[STORE_VARIABLE] = str(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own folder of models, not made yet."""
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "own-models"))
+    return tmp_path / "own-models"
 
 
 @pytest.fixture(scope="session")

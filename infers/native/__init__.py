@@ -55,6 +55,13 @@ def kernels(lanes: int | None = None) -> Kernels | None:
     return Kernels(lanes, INSTRUCTION_SETS[lanes], library)
 
 
+def reason_for_none() -> str:
+    """Why `kernels` gives none, if it does."""
+    if _library() is None:
+        return "the kernels were not compiled; install again with a C compiler to have them"
+    return "the kernels need a CPU with AVX2"
+
+
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
     """An array on a cache line's beginning, its values undefined: vectors that straddle lines load at half speed.
 

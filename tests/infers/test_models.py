@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lungmask.resunet import UNet as LungmaskUNet
+from networks import lungmask_network
 from safetensors.torch import save_file
 
 from datastore.phantom import Phantom
@@ -17,19 +18,6 @@ from infers.preprocess import Preprocessing
 from infers.served_model import ServedModel
 from infers.unet import UNet
 from infers.weights import load_weights, save_weights
-
-
-def lungmask_network(width: int = 3, classes: int = 3) -> LungmaskUNet:
-    """lungmask's U-net with 2**width base channels and random weights, batch statistics included."""
-    torch.manual_seed(7)
-    network = LungmaskUNet(
-        n_classes=classes, padding=True, depth=5, up_mode="upsample", batch_norm=True, residual=False, wf=width
-    )
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-    return network.eval()
 
 
 @pytest.fixture
