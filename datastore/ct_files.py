@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from datastore import metaimage, nifti, nrrd_files
 from datastore.geometry import Geometry
 from datastore.hounsfield import NotHounsfieldError, are_hounsfield_units
-from datastore.image_files import check_is_known, named, read_ct, suffix_of
-from datastore.layout import PEEK_BYTES, Layout, first_voxels, is_whole
-
-LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
-    ".nii.gz": nifti.nifti_layout,
-    ".nii": nifti.nifti_layout,
-    ".seg.nrrd": nrrd_files.nrrd_layout,
-    ".nrrd": nrrd_files.nrrd_layout,
-    ".nhdr": nrrd_files.nrrd_layout,
-    ".mha": metaimage.metaimage_layout,
-    ".mhd": metaimage.metaimage_layout,
-}
+from datastore.image_files import LAYOUTS, check_is_known, named, read_ct, suffix_of
+from datastore.layout import PEEK_BYTES, first_voxels, is_whole
 
 
 def ct_grid(path: Path) -> tuple[tuple[int, int, int], Geometry]:

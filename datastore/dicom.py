@@ -19,6 +19,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from datastore.grouping import Limits, SeriesGroups
 from datastore.headers import FIRST_ATTRIBUTES, read_header
 from datastore.metaimage import itk_reason
+from datastore.orientation import to_lps
 from datastore.records import Source
 from datastore.series import Rejected, Series, assemble
 from datastore.slices import Flaw, Slice, SliceError, facts_of, slices_of
@@ -108,7 +109,7 @@ def read_series(series: Series) -> Volume:
     Raises:
         SliceError: If a slice's pixels cannot be read; the message names its file.
     """
-    array = np.empty(series.shape, dtype=np.int16)
+    array = to_lps(series.geometry).room(series.shape, np.int16)
     frames: dict[Path, np.ndarray] = {}
     is_rescaled = False
     for index, item in enumerate(series.slices):

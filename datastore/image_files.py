@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,10 +12,12 @@ import numpy as np
 
 from datastore import dicom, metaimage, nifti, nrrd_files
 from datastore.atomic import atomic_path
-from datastore.hounsfield import NotHounsfieldError, hounsfield_units
+from datastore.hounsfield import HounsfieldUnits, NotHounsfieldError, hounsfield_units
 from datastore.labels import LUNGS
+from datastore.layout import Layout
 from datastore.records import Source
 from datastore.volume import Volume
+from datastore.voxel_stream import can_be_streamed, read_voxels
 from datastore.wording import first_line, raised_at
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,15 @@ SHAPES: dict[str, Callable[[Path], tuple[int, ...]]] = {
     ".nhdr": nrrd_files.nrrd_shape,
     ".mha": metaimage.metaimage_shape,
     ".mhd": metaimage.metaimage_shape,
+}
+LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
+    ".nii.gz": nifti.nifti_layout,
+    ".nii": nifti.nifti_layout,
+    ".seg.nrrd": nrrd_files.nrrd_layout,
+    ".nrrd": nrrd_files.nrrd_layout,
+    ".nhdr": nrrd_files.nrrd_layout,
+    ".mha": metaimage.metaimage_layout,
+    ".mhd": metaimage.metaimage_layout,
 }
 DETACHED = {".mhd", ".nhdr"}  # a header that names another file: never taken from the network
 WRITERS: dict[str, Callable[[Volume, Path], None]] = {
@@ -114,14 +126,42 @@ def read_ct(source: Source | Path, series_uid: str | None = None) -> Volume:
     """
     if isinstance(source, Path):
         source = Source(source, series_uid)
-    is_series = bool(source.files) or source.path.is_dir()
-    return as_hounsfield_units(dicom.read_source(source) if is_series else read_volume(source.path), source.path)
+    if source.files or source.path.is_dir():
+        return as_hounsfield_units(dicom.read_source(source), source.path)
+    streamed = _streamed_ct(source.path)
+    return as_hounsfield_units(read_volume(source.path), source.path) if streamed is None else streamed
+
+
+def _streamed_ct(path: Path) -> Volume | None:
+    """A CT scan of an image file, one copy of its voxels at a time; None where its format's own reader has to do it."""
+    check_is_known(path)
+    layout_of = LAYOUTS.get(suffix_of(path))
+    layout = None if layout_of is None else named(path, layout_of)
+    if layout is None or not can_be_streamed(layout):
+        return None
+    units = HounsfieldUnits()
+    try:
+        volume = named(path, lambda _: read_voxels(layout, units.take, np.int16))
+    except ValueError:
+        if layout_of is nifti.nifti_layout:
+            raise
+        return None  # it says what is wrong in its own words, or is less strict
+    with _naming(path):
+        units.check()
+    return volume
 
 
 def as_hounsfield_units(volume: Volume, path: Path) -> Volume:
     """A volume with whole Hounsfield units (int16); see `read_ct` for the errors."""
-    try:
+    with _naming(path):
         return volume.with_array(hounsfield_units(volume.array))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says which file holds no Hounsfield units."""
+    try:
+        yield
     except NotHounsfieldError as error:
         raise NotHounsfieldError(f"{path}: {error}") from error
 
@@ -160,11 +200,21 @@ def write_mask(mask: Volume, path: Path, *, overwrite: bool = False) -> None:
         ValueError: If the suffix is none of these.
         FileExistsError: If the file exists and `overwrite` is not given.
     """
+    write = mask_writer(path)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        write(mask, temporary)
+
+
+def mask_writer(path: Path) -> Callable[[Volume, Path], None]:
+    """What writes a mask in the format that a file name asks for, not atomically.
+
+    Raises:
+        ValueError: If the suffix is none that masks are written in.
+    """
     writer = WRITERS.get(suffix_of(path))
     if writer is None:
         raise ValueError(f"{path}: unknown mask format: expected a name ending with {' '.join(WRITERS)}")
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        writer(mask, temporary)
+    return writer
 
 
 T = TypeVar("T")

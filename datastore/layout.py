@@ -54,7 +54,18 @@ class Layout:
     @property
     def is_unsigned(self) -> bool:
         """Whether no voxel can be below zero."""
-        return self.dtype.kind == "u" and (self.slope, self.intercept) == (1.0, 0.0)
+        return self.dtype.kind == "u" and not self.is_scaled
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the stored numbers are not the values themselves."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    def scaled(self, stored: np.ndarray) -> np.ndarray:
+        """Stored numbers as the header means them: float32 if it scales them, else as they are."""
+        if not self.is_scaled:
+            return stored
+        return stored.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
 
 
 def is_whole(layout: Layout) -> bool:
@@ -88,10 +99,7 @@ def first_voxels(layout: Layout, most_bytes: int = PEEK_BYTES) -> np.ndarray:
                 raise ValueError(f"truncated or damaged: {first_line(error)}") from error
     if len(content) < wanted:
         raise ValueError(f"truncated or damaged: expected {wanted} bytes of voxels, got {len(content)}")
-    voxels = np.frombuffer(content[layout.skip : wanted], layout.dtype)
-    if (layout.slope, layout.intercept) == (1.0, 0.0):
-        return voxels
-    return voxels.astype(np.float32) * np.float32(layout.slope) + np.float32(layout.intercept)
+    return layout.scaled(np.frombuffer(content[layout.skip : wanted], layout.dtype))
 
 
 def _decompressed(read: Callable[[int], bytes], wanted: int) -> bytes:

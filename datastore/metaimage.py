@@ -80,7 +80,11 @@ def metaimage_layout(path: Path) -> Layout | None:
 
 
 def write_metaimage(mask: Volume, path: Path) -> None:
-    """Write voxels as a compressed MetaImage."""
+    """Write voxels as a compressed MetaImage.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     image = sitk.GetImageFromArray(mask.array)
     image.SetSpacing(mask.geometry.spacing_mm)
     image.SetOrigin(mask.geometry.origin_mm)
@@ -89,7 +93,10 @@ def write_metaimage(mask: Volume, path: Path) -> None:
     writer.SetImageIO("MetaImageIO")
     writer.SetFileName(str(path))
     writer.UseCompressionOn()
-    writer.Execute(image)
+    try:
+        writer.Execute(image)
+    except RuntimeError as error:
+        raise OSError(f"cannot be written as MetaImage: {itk_reason(error).split('Reason: ')[-1]}") from error
 
 
 def _reader(path: Path) -> sitk.ImageFileReader:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from datastore.geometry import Geometry
+from datastore.room import room
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Reorientation:
         """A view of an LPS array in the stored order; inverse of `apply`."""
         turned = array[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
         return turned.transpose(np.argsort(self.axes))
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+        """An array in the stored order, not filled yet, that `apply` gives in C order: its memory lies along LPS."""
+        return self.undo(room(tuple(shape[axis] for axis in self.axes), dtype))
 
     def geometry(self, stored: Geometry, shape: tuple[int, ...]) -> Geometry:
         """The grid of the turned array, for a stored array of `shape`."""

@@ -127,12 +127,42 @@ def examine(mask: Volume, image: Volume | None) -> tuple[QualityFinding, ...]:
             text = f"{name}: nothing drawn beside {_amount(other.volume_ml)} of {other.name}, expected both lungs"
             findings.append(QualityFinding(f"{structure.name}.missing", Severity.REVIEW, text))
     for lung in lungs:
-        findings += _volume(lung)
+        is_cut = lung.is_cut(tuple(slice(0, size) for size in lung.pieces.shape))
+        odd = [odd_volume(lung.code, lung.volume_ml, is_cut=is_cut)]
         if image is not None:
-            findings += _density(lung, image.array[lung.box])
+            odd.append(odd_density(lung.code, float(image.array[lung.box][lung.pieces > 0].mean())))
+        findings += [finding for finding in odd if finding is not None]
         findings += _pieces(lung, next((other for other in lungs if other is not lung), None))
         findings += _holes(lung)
     return tuple(findings)
+
+
+def odd_volume(structure: str, volume_ml: float, *, is_cut: bool) -> QualityFinding | None:
+    """That a lung is larger than any, or too small for a whole one; None if it is neither.
+
+    Args:
+        structure: `right_lung` or `left_lung`.
+        volume_ml: Its volume.
+        is_cut: Whether it may go on beyond the scan: then it may be as small as it likes.
+    """
+    if volume_ml > LARGEST_LUNG_ML:
+        expected = f"less than {_amount(LARGEST_LUNG_ML)}"
+    elif not is_cut and volume_ml < SMALLEST_LUNG_ML:
+        expected = f"more than {_amount(SMALLEST_LUNG_ML)}, or a lung cut by the end of the scan"
+    else:
+        return None
+    text = f"{structure.replace('_', ' ')}: {_amount(volume_ml)}, expected {expected}"
+    return QualityFinding(f"{structure}.volume", Severity.REVIEW, text)
+
+
+def odd_density(structure: str, mean_hu: float) -> QualityFinding | None:
+    """That the mean Hounsfield units of `right_lung` or `left_lung` are those of no lung; None if they may be."""
+    if LOWEST_MEAN_HU <= mean_hu <= HIGHEST_MEAN_HU:
+        return None
+    text = (
+        f"{structure.replace('_', ' ')}: mean {mean_hu:.0f} HU, expected {LOWEST_MEAN_HU:g} to {HIGHEST_MEAN_HU:g} HU"
+    )
+    return QualityFinding(f"{structure}.density", Severity.REVIEW, text)
 
 
 def needs_review(findings: Iterable[QualityFinding]) -> bool:
@@ -207,25 +237,6 @@ def _surroundings(mask: Volume, image: Volume, lungs: list[_Lung]) -> Iterator[Q
     if around_ml >= AROUND_ML:
         text = f"mask: {_amount(around_ml)} lie in the air around the patient, expected less than {AROUND_ML:g} ml"
         yield QualityFinding("mask.outside", Severity.REVIEW, text)
-
-
-def _volume(lung: _Lung) -> Iterator[QualityFinding]:
-    """A lung that the scan cuts may be as small as it likes."""
-    whole = not lung.is_cut(tuple(slice(0, size) for size in lung.pieces.shape))
-    if lung.volume_ml > LARGEST_LUNG_ML:
-        expected = f"less than {_amount(LARGEST_LUNG_ML)}"
-    elif whole and lung.volume_ml < SMALLEST_LUNG_ML:
-        expected = f"more than {_amount(SMALLEST_LUNG_ML)}, or a lung cut by the end of the scan"
-    else:
-        return
-    yield lung.finding("volume", Severity.REVIEW, f"{_amount(lung.volume_ml)}, expected {expected}")
-
-
-def _density(lung: _Lung, hu: np.ndarray) -> Iterator[QualityFinding]:
-    mean_hu = float(hu[lung.pieces > 0].mean())
-    if not LOWEST_MEAN_HU <= mean_hu <= HIGHEST_MEAN_HU:
-        text = f"mean {mean_hu:.0f} HU, expected {LOWEST_MEAN_HU:g} to {HIGHEST_MEAN_HU:g} HU"
-        yield lung.finding("density", Severity.REVIEW, text)
 
 
 def _pieces(lung: _Lung, other: _Lung | None) -> Iterator[QualityFinding]:

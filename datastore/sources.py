@@ -14,7 +14,7 @@ from datastore import image_files
 from datastore.found import Found
 from datastore.grouping import Limits
 from datastore.records import Source
-from datastore.scan import scan
+from datastore.scan import nothing, scan
 from datastore.series import Rejected
 
 __all__ = ["Found", "find_sources"]
@@ -22,12 +22,15 @@ __all__ = ["Found", "find_sources"]
 ALL_AT_ONCE = Limits(buffered=sys.maxsize, quiet=sys.maxsize)  # no series is given in parts
 
 
-def find_sources(path: Path, progress: Callable[[], None] | None = None) -> tuple[list[Found], list[Rejected]]:
+def find_sources(
+    path: Path, progress: Callable[[], None] | None = None, passed_over: Callable[[Path], bool] = nothing
+) -> tuple[list[Found], list[Rejected]]:
     """Every CT volume under a path.
 
     Args:
         path: A file, or a folder that is searched with all folders below it.
         progress: Called once for each file that was looked at.
+        passed_over: Whether a file in a folder is left out without being opened.
 
     Returns:
         The volumes in the order of their paths, and the files and series that are none, with the reason.
@@ -43,7 +46,9 @@ def find_sources(path: Path, progress: Callable[[], None] | None = None) -> tupl
         image_files.check_is_known(path)
     found: list[Found] = []
     rejected: list[Rejected] = []
-    for item in scan([path], progress=None if progress is None else lambda _: progress(), limits=ALL_AT_ONCE):
+    known = passed_over if path.is_dir() else nothing
+    counted = None if progress is None else lambda _: progress()
+    for item in scan([path], known=known, progress=counted, limits=ALL_AT_ONCE):
         if isinstance(item, Found):
             found.append(item)
         else:

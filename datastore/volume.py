@@ -17,7 +17,8 @@ class Volume:
 
     Attributes:
         array: (z, y, x) voxels, in the file's own axis order; Hounsfield units (int16) for CT, label
-            numbers (uint8) for a mask. `to_lps` turns them along the patient's axes.
+            numbers (uint8) for a mask. `to_lps` turns them along the patient's axes. It may be a view whose memory
+            lies in another order.
         geometry: Spacing in mm, origin in mm and direction cosines, LPS; (x, y, z) order as in ITK.
     """
 
@@ -54,8 +55,8 @@ class Volume:
         return replace(self, array=array)
 
     def with_lps_array(self, array: np.ndarray) -> Volume:
-        """This grid carrying voxels that lie along LPS; undoes `to_lps`."""
-        return self.with_array(np.ascontiguousarray(self.reorientation.undo(array)))
+        """This grid carrying voxels that lie along LPS; undoes `to_lps`. The array may be a view of the given one."""
+        return self.with_array(self.reorientation.undo(array))
 
     def on_grid_of(self, image: Volume) -> Volume:
         """These voxels in the axis order of `image`, whose grid they must share; nothing is resampled.

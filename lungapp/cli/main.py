@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from lungapp import __version__
 from lungapp.cli.cases import cases
 from lungapp.cli.intake import ingest
+from lungapp.cli.models import models
 from lungapp.cli.options import (
     OneLineErrors,
     device_option,
@@ -22,6 +23,7 @@ from lungapp.cli.options import (
     project_option,
 )
 from lungapp.cli.safekeeping import backup, restore
+from lungapp.cli.segmenting import segment
 from lungapp.project import SETTINGS_FILE, init_project, open_project
 
 
@@ -41,7 +43,7 @@ def main(verbose: bool) -> None:
     )
 
 
-for command in (ingest, cases, backup, restore):
+for command in (ingest, cases, models, backup, restore, segment):
     main.add_command(command)
 
 
@@ -75,11 +77,11 @@ def bootstrap(model_name: str, device: str, project_folder: Path, as_json: bool)
 
     Example: lungapp bootstrap --model threshold -p my-study
     """
-    from infers import load_model
+    from infers.models import load_lung_model
     from lungapp.bootstrap import bootstrap as bootstrap_cases
 
     project = open_project(project_folder)
-    model = load_model(model_name, device)
+    model = load_lung_model(model_name, device, stores=[project.models])
     with progress_bar("segmenting", "cases") as step:
         report = bootstrap_cases(project.registry(), project.images(), model, step)
     if as_json:
@@ -89,61 +91,6 @@ def bootstrap(model_name: str, device: str, project_folder: Path, as_json: bool)
             click.echo(f"failed  {case_id}  {reason}", err=True)
         click.echo(f"{len(report.made)} preliminary masks made, {len(report.failed)} failed")
     if report.failed:
-        raise SystemExit(1)
-
-
-@main.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A file, or a folder.")
-@model_option
-@device_option
-@click.option(
-    "--format",
-    "suffix",
-    type=click.Choice([".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"]),
-    default=".nii.gz",
-    show_default=True,
-    help="Format of masks in a folder; a file's name says its own.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace masks that are there already.")
-@json_option
-def segment(
-    inputs: tuple[Path, ...],
-    out: Path,
-    model_name: str,
-    device: str,
-    suffix: str,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Segment CT scans.
-
-    1 is the patient's right lung, 2 the left, on the scan's own grid.
-
-    IN is a NIfTI, MetaImage, NRRD or DICOM file, or a folder that is searched for them; several are fine. OUT is a
-    file for one scan, else a folder. A scan that fails does not stop the others; the exit code is 1 then.
-
-    Examples: lungapp segment scan.nii.gz -o lungs.nii.gz;
-    lungapp segment /data/ct -o masks --model weights.safetensors
-    """
-    from infers import load_model
-    from lungapp.segmenting import plan, segment_all
-
-    jobs, rejected = plan(inputs, out, suffix)
-    model = load_model(model_name, device)
-    results = []
-    with progress_bar("segmenting", "scans", total=len(jobs)) as step:
-        for result in segment_all(jobs, model, overwrite=overwrite):
-            results.append(result)
-            if not as_json:
-                click.echo(result.line(), err=result.error is not None)
-            step()
-    for item in rejected:
-        click.echo(f"{'failed' if item.damaged else 'skipped'}  {item}", err=True)
-    if as_json:
-        print_json([result.to_dict() for result in results])
-    failed = any(result.error for result in results) or any(item.damaged for item in rejected)
-    if failed or not any(result.target for result in results):
         raise SystemExit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ model_option = click.option(
     "model_name",
     default="threshold",
     show_default=True,
-    help="`threshold`, or a file of weights (.safetensors, or lungmask's .pth).",
+    help="`threshold`, a model of `lungapp models list`, or a file of weights (.safetensors, or lungmask's .pth).",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1; where networks run."
@@ -89,6 +90,14 @@ class progress_bar:  # noqa: N801 - read as a verb: `with progress_bar(...) as s
         if total is not None:
             self._bar.total = total
         self._bar.update()
+
+
+def echo_beside_bar(text: str, *, err: bool = False) -> None:
+    """Print a line while a progress bar is shown: above it, not into it."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr if err else sys.stdout):
+        click.echo(text, err=err)
 
 
 def print_json(plain: Any) -> None:

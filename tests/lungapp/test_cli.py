@@ -139,7 +139,7 @@ def test_a_scan_that_fails_does_not_stop_the_others(tmp_path: Path, scan: Path) 
     out = tmp_path / "out"
     result = run("segment", tmp_path / "bad.nii.gz", scan, empty, tmp_path / "nowhere.mha", "-o", out)
     assert_refused(result, "bad.nii.gz: cannot be read as NIfTI", "nowhere.mha: no such file", "no CT found")
-    assert [path.name for path in out.iterdir()] == ["scan.nii.gz"]
+    assert sorted(path.name for path in out.iterdir()) == ["scan.nii.gz", "scan.nii.gz.json"]
 
 
 def test_a_folder_is_mirrored_and_masks_in_it_are_passed_over(tmp_path: Path, phantom: Phantom) -> None:
@@ -153,8 +153,9 @@ def test_a_folder_is_mirrored_and_masks_in_it_are_passed_over(tmp_path: Path, ph
     result = run("segment", tmp_path / "in", "-o", out, "--format", ".seg.nrrd")
     assert result.exit_code == 0, result.output
     assert "skipped" in result.output
-    masks = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    assert masks == ["a/image.seg.nrrd", "b/image.seg.nrrd", "patient/ct.seg.nrrd"]
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    masks = ["a/image.seg.nrrd", "b/image.seg.nrrd", "patient/ct.seg.nrrd"]
+    assert made == sorted(masks + [f"{mask}.json" for mask in masks])
     listed = run("segment", tmp_path / "in/a/image.nii.gz", tmp_path / "in/b/image.nii.gz", "-o", tmp_path / "out2")
     assert listed.exit_code == 0, listed.output
     assert (tmp_path / "out2" / "a" / "image.nii.gz").exists()
@@ -218,7 +219,7 @@ def test_a_series_and_a_file_of_one_name_both_get_their_mask(tmp_path: Path, pha
     write_nifti(phantom.image, tmp_path / "in" / "pat1.nii.gz")
     result = run("segment", tmp_path / "in", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pat1.nii.gz", "pat1.nii.gz.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.gz")) == ["pat1.nii.gz", "pat1.nii.gz.nii.gz"]
 
 
 def test_nothing_segmented_is_a_failure(tmp_path: Path, phantom: Phantom) -> None:

@@ -1,0 +1,73 @@
+"""Options of commands that run a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from lungapp.cli.options import device_option, model_option
+
+if TYPE_CHECKING:
+    from infers.models import Model
+
+PRESETS = ("fast",)
+POSTPROCESSING = ("default", "paper", "lungmask", "none")
+BACKENDS = ("auto", "native", "torch")
+
+
+def network_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose a network and how it segments; the command gets them as `load`, a function.
+
+    Models are loaded when `load` is called, not when the command line is read.
+    """
+
+    @model_option
+    @click.option("--preset", type=click.Choice(PRESETS), help="fast: the narrow network that is part of lungapp.")
+    @click.option("--fill", "fill", help="A second network that says where lung is; the first says which lobe.")
+    @click.option(
+        "--postprocess",
+        type=click.Choice(POSTPROCESSING),
+        default="default",
+        show_default=True,
+        help="What is done to a network's mask; lungmask gives lungmask's voxels.",
+    )
+    @click.option("--smooth", is_flag=True, help="Interpolate probabilities: no stair steps of the network's pixels.")
+    @click.option("--skip/--no-skip", default=True, help="Pass over slices far from any lung  [default: --skip]")
+    @device_option
+    @click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help="On a CPU.")
+    @click.option("--threads", type=click.IntRange(1, 256), help="Of the native backend  [default: all cores]")
+    @click.option("--half", is_flag=True, help="Half precision on a GPU: faster; a few border voxels differ.")
+    @wraps(command)
+    def with_loader(
+        *,
+        model_name: str,
+        preset: str | None,
+        fill: str | None,
+        postprocess: str,
+        smooth: bool,
+        skip: bool,
+        device: str,
+        backend: str,
+        threads: int | None,
+        half: bool,
+        **others: Any,
+    ) -> None:
+        context = click.get_current_context()
+        if preset and context.get_parameter_source("model_name") != ParameterSource.DEFAULT:
+            raise click.UsageError("--preset chooses the model: leave --model out")
+        if smooth and postprocess == "lungmask":
+            raise click.UsageError("--smooth works on the scan's pixels, --postprocess lungmask on the network's")
+
+        def load() -> Model:
+            from infers import Backend, Options, Postprocessing, load_model
+
+            options = Options(Postprocessing(postprocess), smooth, skip, Backend(backend), threads, half)
+            return load_model(preset or model_name, device, options, fill=fill)
+
+        command(load=load, **others)
+
+    return with_loader
