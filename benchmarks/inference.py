@@ -31,6 +31,8 @@ OURS = {
     "default": [],
     "fast": ["--preset", "fast"],
 }
+if torch.cuda.is_available():
+    OURS |= {"gpu": ["--device", "cuda"], "gpu_half": ["--device", "cuda", "--half"]}
 
 
 def run_lungmask(scan: Path, out: Path, weights: Path, _options: list[str]) -> float:

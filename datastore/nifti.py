@@ -87,7 +87,7 @@ def write_nifti(volume: Volume, path: Path, compression: int = 4) -> None:
     """Write voxels as NIfTI-1, the grid as the source file had it.
 
     The same voxels give the same bytes: no time and no name goes into the file. Labels (uint8) are compressed by
-    their runs alone: as fast as gzip's lowest level, and nearly as small as its usual one.
+    their runs alone: about as fast as gzip's lowest level, and nearly as small as its usual one.
 
     Args:
         volume: (z, y, x) voxels of a type that NIfTI knows.

@@ -39,6 +39,11 @@ class FusedModel:
         """Of the first network."""
         return self.labels.structures
 
+    @property
+    def overlaps(self) -> bool:
+        """See `Model`."""
+        return self.labels.overlaps
+
     def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """See `Model.predict`."""
         fused = self.labels.predict(hu, spacing_mm)

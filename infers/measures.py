@@ -138,7 +138,7 @@ class _Tally:
         if not inside.any():
             return
         columns = inside.view(np.uint8).sum(axis=(0, 1), dtype=np.uint32)
-        self._columns = self._columns + columns.astype(np.int64)
+        self._columns = self._columns + columns
         self._voxels += int(columns.sum())
         self._hu_sum += int(hu[inside].sum(dtype=np.int64))
         there = np.flatnonzero(inside.any(axis=(1, 2)))

@@ -30,6 +30,8 @@ class Model(Protocol):
         version: Names it exactly: two models of one version give the same mask.
         description: One sentence for people.
         structures: What the numbers in its masks mean.
+        overlaps: Whether two scans at once are done sooner than one after the other: on a GPU, one is prepared on
+            the CPU while the other is in the network.
     """
 
     @property
@@ -40,6 +42,9 @@ class Model(Protocol):
 
     @property
     def structures(self) -> Sequence[Structure]: ...  # noqa: D102
+
+    @property
+    def overlaps(self) -> bool: ...  # noqa: D102
 
     def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """Right lung 1, left lung 2.
@@ -61,6 +66,7 @@ class ThresholdModel:
     version: str = THRESHOLD_VERSION
     description: str = "Lungs by threshold and morphology; needs no weights, misses dense disease"
     structures: Sequence[Structure] = LUNGS
+    overlaps: bool = False
 
     def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """See `Model.predict`."""

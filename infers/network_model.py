@@ -51,6 +51,11 @@ class NetworkModel:
         return self.weights.structures
 
     @property
+    def overlaps(self) -> bool:
+        """See `Model`: on a GPU."""
+        return self.device.type != "cpu"
+
+    @property
     def version(self) -> str:
         """`unet-`, the beginning of the weights' SHA-256, and the options that can change a mask."""
         return f"unet-{self.weights.sha256[:12]}{self.options.suffix()}"

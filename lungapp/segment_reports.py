@@ -79,7 +79,7 @@ class Report:
             "software": self.software,
             "seconds": round(self.seconds, 3),
             "shape": list(self.shape),
-            "spacing_mm": list(self.spacing_mm),
+            "spacing_mm": [round(step, 6) for step in self.spacing_mm],
             "state": self.state,
             "volumes_ml": self.volumes_ml,
             "structures": {item.name: _plain(item) for item in self.structures},

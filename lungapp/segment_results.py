@@ -14,6 +14,7 @@ from typing import Any
 from datastore.atomic import write_bytes
 from datastore.wording import printable
 from infers.measures import State
+from lungapp.output_folder import check_is_writable
 from lungapp.segment_reports import REPORT_KEYS, Report
 
 COLUMNS = ("input", "output", "outcome", "state", "model", "seconds", "findings", "error", "skipped", "input_id")
@@ -112,17 +113,20 @@ def write_table(results: Iterable[Result], path: Path) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, text.getvalue().encode(errors="surrogateescape"), overwrite=True)
 
 
 def check_is_table(path: Path) -> None:
-    """Refuse a place for a table where something else lies.
+    """Refuse a place for a table where something else lies, or where nothing can be written.
 
     Raises:
         ValueError: If the file that is there is no such table.
+        OSError: If none can be made there.
     """
     if path.is_dir():
         raise ValueError(f"{path}: expected a file for the table, got a folder")
+    check_is_writable(next(folder for folder in path.absolute().parents if folder.exists()))
     if path.exists():
         with open(path, "rb") as file:
             start = file.read(len(",".join(COLUMNS)))

@@ -81,7 +81,12 @@ def augment_phantom(
     image, labels = deform(image, labels, draw_deformation(random), size)
     image = dress(image, labels, draw_looks(random, has_lung=bool(labels.any())))
     if random.random() < CIRCLE_SHARE:
-        y, x = axes(size)
-        seen = y**2 + x**2 < random.uniform(0.42, 0.62) ** 2
-        return np.where(seen, image, np.float32(0)), np.where(seen, labels, np.uint8(0))
+        return round_view(image, labels, random.uniform(0.42, 0.62))
     return image, labels
+
+
+def round_view(image: np.ndarray, labels: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Air and background beyond a circle, as scanners pad; `radius` in fractions of the slice's side."""
+    y, x = axes(len(image))
+    seen = y**2 + x**2 < radius**2
+    return np.where(seen, image, np.float32(0)), np.where(seen, labels, np.uint8(0))

@@ -62,7 +62,7 @@ def segment(
     Examples: lungapp segment scan.nii.gz -o lungs.nii.gz;
     lungapp segment /data/ct -o masks --csv lungs.csv --model weights.safetensors
     """
-    from lungapp.leftovers import output_folder
+    from lungapp.output_folder import output_folder
     from lungapp.segment_jobs import plan
     from lungapp.segment_results import Outcome, Result, check_is_table, summary, write_table
     from lungapp.segment_steps import SegmentOptions
@@ -71,7 +71,7 @@ def segment(
     try:
         if table is not None:
             check_is_table(table)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise click.BadParameter(str(error), param_hint="--csv") from error
     with progress_bar("looking for scans", "files") as step:
         planned = plan(inputs, out, suffix, step)

@@ -11,6 +11,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_series import write_series
 
 from datastore import room as room_module
 from datastore.geometry import Geometry
@@ -66,6 +67,15 @@ def test_memory_lies_along_lps_whatever_the_order_of_the_file(tmp_path: Path, ax
     assert upright.flags.c_contiguous
     assert np.shares_memory(upright, scan.array)
     assert np.shares_memory(scan.with_lps_array(upright).array, upright)
+
+
+def test_a_series_lies_along_lps_too(tmp_path: Path) -> None:
+    hu = noise((4, 6, 8))
+    write_series(tmp_path, hu, orientation=(0, 1, 0, 0, 0, -1))  # sagittal
+    scan = read_ct(tmp_path)
+    assert scan.array.shape == (4, 6, 8)
+    np.testing.assert_array_equal(scan.array, hu)
+    assert scan.to_lps().array.flags.c_contiguous
 
 
 @pytest.mark.parametrize("kind", [".nii", ".nii.gz", ".nrrd", ".mha", "float .nii.gz", "scaled .nii"])
@@ -150,7 +160,7 @@ def test_all_voxels_count_for_whether_they_are_hounsfield_units() -> None:
     assert hounsfield_units(array) is array
     for value, message in ((80_000, "values run from -1000 to 80000"), (-50_000, "values run from -50000")):
         odd = array.astype(np.int32)
-        odd[-1, -1, -1] = value
+        odd[20, 5, 5] = value
         with pytest.raises(NotHounsfieldError, match=message):
             hounsfield_units(odd)
     holed = array.astype(np.float64)
@@ -187,4 +197,6 @@ def test_where_the_temporary_folder_is_full_memory_is_taken(monkeypatch: pytest.
 
     monkeypatch.setattr(room_module, "MOST_IN_MEMORY_BYTES", 1000)
     monkeypatch.setattr(room_module.os, "posix_fallocate", full)
-    assert room((10, 10, 10), np.int16).shape == (10, 10, 10)
+    made = room((10, 10, 10), np.int16)
+    assert made.shape == (10, 10, 10)
+    assert made.flags.owndata

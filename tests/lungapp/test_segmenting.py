@@ -14,6 +14,7 @@ import pytest
 
 from datastore.found import Found
 from datastore.image_files import read_mask
+from datastore.labels import LUNGS, Structure
 from datastore.nifti import write_nifti
 from datastore.phantom import chest_phantom
 from datastore.volume import Volume
@@ -34,6 +35,8 @@ class AirModel:
     version: str = "air-1"
     description: str = "for tests"
     before: Callable[[np.ndarray], None] = field(default=lambda _: None)
+    structures: tuple[Structure, ...] = LUNGS
+    overlaps: bool = False
 
     def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         self.before(hu)
@@ -64,9 +67,26 @@ def outcomes(results: list[Result]) -> list[Outcome]:
     return [result.outcome for result in results]
 
 
-def test_results_come_in_the_order_of_the_scans_with_their_masks_written(cohort: Path) -> None:
+def test_a_model_that_overlaps_has_two_scans_at_once_and_never_three(cohort: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+    both = threading.Barrier(2)
+
+    def meet(hu: np.ndarray) -> None:
+        inside.append(len(hu))
+        most.append(len(inside))
+        both.wait(WAIT_S)
+        inside.remove(len(hu))
+
+    results = list(segment_all(jobs_of(cohort), AirModel(before=meet, overlaps=True)))
+    assert outcomes(results) == [Outcome.SEGMENTED] * 6
+    assert max(most) == 2
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_results_come_in_the_order_of_the_scans_with_their_masks_written(cohort: Path, overlaps: bool) -> None:
     jobs = jobs_of(cohort)
-    for job, result in zip(jobs, segment_all(jobs, AirModel()), strict=True):
+    for job, result in zip(jobs, segment_all(jobs, AirModel(overlaps=overlaps)), strict=True):
         assert (result.source, result.outcome, result.target) == (str(job.found), Outcome.SEGMENTED, job.target)
         image = job.found.read()
         expected = np.where(image.array < -700, 1, 0) * np.where(np.arange(24) < 12, 1, 2)
@@ -196,9 +216,9 @@ def test_a_mask_of_another_model_or_of_other_choices_is_reported_and_kept(cohort
     (other,) = segment_all(jobs, AirModel("air-2"))
     assert other.outcome is Outcome.OUTDATED
     assert other.reason == f"{jobs[0].target}: made by model air-1, asked for air-2; --overwrite replaces it"
-    (chosen,) = segment_all(jobs, AirModel(), SegmentOptions(choices={"postprocessing": "none"}))
+    (chosen,) = segment_all(jobs, AirModel(), SegmentOptions(uncertainty=True))
     assert chosen.outcome is Outcome.OUTDATED
-    assert "made with no options, asked for postprocessing none" in str(chosen.reason)
+    assert "made with no options, asked for uncertainty entropy and disagreement" in str(chosen.reason)
     assert jobs[0].target.read_bytes() == before
     (replaced,) = segment_all(jobs, AirModel("air-2"), SegmentOptions(overwrite=True))
     assert replaced.outcome is Outcome.SEGMENTED
@@ -258,6 +278,17 @@ def test_a_file_that_is_no_report_is_never_replaced_by_one(cohort: Path) -> None
     assert result.outcome is Outcome.FAILED and "is no report of a mask" in str(result.reason)
     assert "somebody else" in other.read_text()
     assert not jobs[0].target.exists()
+
+
+def test_no_mask_is_there_without_the_report_it_should_have(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, _content: bytes, *, overwrite: bool) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(segment_steps, "write_bytes", full)
+    jobs = jobs_of(cohort)[:1]
+    (result,) = segment_all(jobs, AirModel())
+    assert result.outcome is Outcome.FAILED
+    assert list((cohort.parent / "out").iterdir()) == []
 
 
 def test_a_mask_that_another_process_was_first_to_write_is_kept(cohort: Path) -> None:

@@ -144,6 +144,37 @@ def test_it_learns_and_says_how_far_it_is(tmp_path: Path) -> None:
     assert not network.training
 
 
+def test_each_slice_of_each_step_has_its_own_randomness(tmp_path: Path) -> None:
+    drawn: list[float] = []
+
+    def listen(
+        image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        drawn.append(random.random())
+        return noisy(image, labels, random, size)
+
+    for seed in (1, 2):
+        (tmp_path / str(seed)).mkdir()
+        train(replace(PLAN, seed=seed), boxes(), listen, tmp_path / str(seed))
+    assert len(set(drawn)) == len(drawn) == 2 * 6 * 4
+
+
+def test_the_first_steps_are_smaller_where_the_rate_still_rises(tmp_path: Path) -> None:
+    def one_step(steps: int) -> torch.Tensor:
+        def stop(progress: Progress) -> None:
+            if progress.step == 2:
+                raise StoppedError
+
+        plan = replace(PLAN, steps=steps, weight_decay=0.0)
+        with pytest.raises(StoppedError):
+            trained(tmp_path / str(steps), plan, report=stop, report_every=1)
+        state = torch.load(tmp_path / str(steps) / CHECKPOINT_FILE, weights_only=True)["network"]
+        torch.manual_seed(plan.seed)
+        return state["last.weight"] - UNet(base_channels=2).last.weight.detach()
+
+    torch.testing.assert_close(one_step(100), one_step(6) / 4, rtol=1e-3, atol=1e-6)  # the first of 4 rising steps
+
+
 def test_progress_reads_as_a_line() -> None:
     progress = Progress(50, 200, 0.25, None, 12.34, 90.0)
     assert str(progress) == "step 50/200, loss 0.2500, 12.3 slices/s, 1.5 min left"

@@ -1,10 +1,11 @@
-"""What a run that was killed left in the folder of masks: the temporary file it was writing."""
+"""The folder that masks go to: whether it can be written to, and what a run that was killed left there."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,8 +31,7 @@ def output_folder(folder: Path, targets: Sequence[Path]) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{folder}: cannot be made: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{folder}: cannot be written to")
+    check_is_writable(folder)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # another run is at work here, or the file system knows no locks
@@ -42,6 +42,19 @@ def output_folder(folder: Path, targets: Sequence[Path]) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def check_is_writable(folder: Path) -> None:
+    """Make sure that files can be made in a folder; permissions alone do not tell.
+
+    Raises:
+        OSError: If they cannot.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{folder}: cannot be written to: {error.strerror}") from error
 
 
 def _remove(targets: Sequence[Path]) -> None:
