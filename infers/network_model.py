@@ -11,6 +11,7 @@ import torch
 
 from datastore.labels import Structure
 from infers.backends import NetworkBackend, backend_for
+from infers.field_of_view import framed, is_within_body
 from infers.lung_labels import labels_among
 from infers.lungmask_postprocess import lungmask_postprocess
 from infers.options import Options, Postprocessing
@@ -62,6 +63,12 @@ class NetworkModel:
 
     def predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """See `Model.predict`."""
+        if self.options.postprocess != Postprocessing.LUNGMASK and is_within_body(hu):
+            wide, inside = framed(hu, spacing_mm)
+            return np.ascontiguousarray(self._predict(wide, spacing_mm)[inside])
+        return self._predict(hu, spacing_mm)
+
+    def _predict(self, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         how = self.weights.preprocessing
         frame = hu.shape[1], hu.shape[2]
         labels = np.zeros((len(hu), how.size, how.size), dtype=np.uint8)

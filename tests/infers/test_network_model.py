@@ -16,6 +16,7 @@ from datastore.phantom import chest_phantom
 from datastore.volume import Volume
 from infers import load_model, segment
 from infers.fused_model import FusedModel
+from infers.measures import measure
 from infers.native import kernels
 from infers.network_model import NetworkModel
 from infers.options import Backend, Options, Postprocessing
@@ -166,13 +167,17 @@ def test_a_scan_of_nothing_has_no_lungs(options, value_hu, fast):
     assert mask.shape == hu.shape and not mask.any()
 
 
-def test_lungs_cut_off_on_all_sides_are_found(fast):
+def test_lungs_cut_off_on_all_sides_are_found_and_said_to_be_cut_off(fast):
     phantom = chest_phantom(9, (40, 160, 160), (5.0, 2.5, 2.5))
-    inside = (slice(14, 26), slice(45, 110), slice(35, 125))
-    hu, truth = (np.ascontiguousarray(v.array[inside]) for v in (phantom.image, phantom.lungs))
-    mask = with_network(fast, Options()).predict(hu, (5.0, 2.5, 2.5))
-    assert mask.shape == truth.shape
-    assert np.count_nonzero((mask > 0) & (truth > 0)) > 0.5 * np.count_nonzero(truth)
+    inside = (slice(10, 28), slice(48, 111), slice(31, 129))
+    hu, truth = (np.ascontiguousarray(volume.array[inside]) for volume in (phantom.image, phantom.lungs))
+    assert all(truth.take(end, axis).any() for axis in range(3) for end in (0, -1))
+    scan = Volume(hu, phantom.image.geometry)
+    model = with_network(fast, Options())
+    mask = segment(scan, model)
+    assert np.count_nonzero((mask.array > 0) & (truth > 0)) > 0.95 * np.count_nonzero(truth)
+    touched = {side for found in measure(scan, mask, model.structures) for side in found.touches}
+    assert touched >= {"lowest slice", "highest slice", "left border of the slices", "right border of the slices"}
 
 
 def test_smooth_masks_have_fewer_steps(fast):
