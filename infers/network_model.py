@@ -20,6 +20,7 @@ from infers.postprocess import postprocess
 from infers.preprocess import Preprocessing, preprocess
 from infers.restoring import likeliest, restore, restore_smooth
 from infers.skipping import run_where_lungs_are
+from infers.torch_unet import give_back_memory
 from infers.weights import Weights
 
 Take = Callable[[Sequence[int], np.ndarray, np.ndarray], None]
@@ -95,6 +96,7 @@ class NetworkModel:
         if as_lungmask:
             run_slices(hu, np.flatnonzero(in_doubt).tolist(), how, PlainUNet(self.weights.network), take)
             labels = lungmask_postprocess(labels)
+        give_back_memory()
         if mask is None:
             mask = restore(labels, boxes, frame)
         if self.options.postprocess in (Postprocessing.DEFAULT, Postprocessing.PAPER):
