@@ -42,30 +42,18 @@ def fill_holes(mask: np.ndarray, lungs: list[tuple[int, ...]]) -> None:
 
 def _closed_in(lung: np.ndarray) -> np.ndarray:
     """What a lung closes in on all sides: (z, y, x) bool."""
-    within, padded = _padded(lung, (1, 1, 1))
-    holes = fill_voids.fill(padded.T, in_place=True).T[within]  # transposed as it wants Fortran order
+    padded = np.pad(lung, 1)  # in the edges of an array, fill_voids 2.1 takes open background for holes
+    holes = fill_voids.fill(padded.T, in_place=True).T[1:-1, 1:-1, 1:-1]  # transposed, as it wants Fortran order
     holes &= ~lung
     return holes
 
 
 def _closed_in_slice(lung: np.ndarray) -> np.ndarray:
     """What a lung closes in within a single slice, if it is small: (1, y, x) bool."""
-    within, padded = _padded(lung, (0, 1, 1))
-    holes = fill_voids.fill(padded[0])[np.newaxis][within] & ~lung
+    holes = fill_voids.fill(lung[0])[np.newaxis] & ~lung
     pieces = find_regions(holes.astype(np.uint8), connectivity=6)
     is_small = pieces.voxels <= LARGEST_HOLE_SHARE_IN_A_SLICE * np.count_nonzero(lung)
     return pieces.mapped(is_small & (pieces.labels > 0)).astype(bool)
-
-
-def _padded(lung: np.ndarray, by: tuple[int, int, int]) -> tuple[tuple[slice, ...], np.ndarray]:
-    """A lung with background around, and where it is in there.
-
-    At the border of an array, `fill_voids` 2.1 takes some open background for holes.
-    """
-    within = tuple(slice(margin, margin + size) for margin, size in zip(by, lung.shape, strict=True))
-    padded = np.zeros([size + 2 * margin for margin, size in zip(by, lung.shape, strict=True)], bool)
-    padded[within] = lung
-    return within, padded
 
 
 def _fill_between(mask: np.ndarray, holes: np.ndarray, labels: tuple[int, ...]) -> None:

@@ -6,13 +6,15 @@ its largest piece, and the holes in it are filled (`lungmask.utils.postprocessin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import fill_voids
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from infers.region_merging import RegionMerging
-from infers.regions import Box, Regions, bounding_box, find_regions, region_numbers
+from infers.regions import BATCH_SHARE, Box, Regions, bounding_box, find_regions, region_numbers
 
 SMALLEST_JOINING = 3  # voxels; smaller regions join nothing
 SMALLEST_OPEN_HOLE = 64  # pixels; in a single slice, such holes stay
@@ -37,13 +39,14 @@ def lungmask_postprocess(labels: np.ndarray, spare: Collection[int] = ()) -> np.
         raise ValueError(f"expected labels as (z, y, x) uint8, got shape {labels.shape} of {labels.dtype}")
     result = np.zeros(labels.shape, np.uint8)
     box = bounding_box(labels)
-    crop = np.ascontiguousarray(labels[box])
+    crop = labels[box].copy()
     if not crop.size:
         return result
     regions = Regions.counted(_numbered(crop, swapped=labels.shape[2] == 1), crop)
     group, kept = _joined(regions, spare)
-    for label, piece in _largest_pieces(regions, group, kept):
-        around, filled = _filled(piece, box, labels.shape)
+    _draw_largest_pieces(regions, group, kept, crop)
+    for label in np.flatnonzero(np.bincount(kept[group])[1:]) + 1:
+        around, filled = _filled(crop == label, box, labels.shape)
         result[around][filled] = label
     return result
 
@@ -99,27 +102,42 @@ def _records(regions: Regions, order: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return kept, most
 
 
-def _largest_pieces(regions: Regions, group: np.ndarray, kept: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The largest connected piece of each label, ascending, as (z, y, x) bool."""
-    joined = regions.mapped(kept[group])
-    numbers = region_numbers(joined, connectivity=26)
+def _draw_largest_pieces(regions: Regions, group: np.ndarray, kept: np.ndarray, image: np.ndarray) -> None:
+    """Write the largest connected piece of each label into a (z, y, x) uint8 image.
+
+    Where one group of regions is larger than all others of its label together, only the others that touch it have
+    to be found, and they are few voxels; otherwise all pieces are looked for again.
+    """
+    labels = kept[group]
     voxels = np.bincount(group, weights=regions.voxels, minlength=len(group))
-    pieces: Regions | None = None
-    for label in np.flatnonzero(np.bincount(kept[group])[1:]) + 1:
-        groups = np.flatnonzero(kept == label)
-        main = groups[voxels[groups].argmax()]
-        if 2 * voxels[main] > voxels[groups].sum():  # no need to count: the others together are smaller
-            largest = numbers.flat[regions.first[main]]
-        else:
-            pieces = Regions.counted(numbers, joined) if pieces is None else pieces
-            largest = _largest(pieces, label)
-        yield int(label), numbers == largest
+    order = np.argsort(voxels)
+    largest = np.zeros(256, np.int64)
+    largest[kept[order]] = order  # the last one stays
+    of_label = np.bincount(labels, weights=regions.voxels, minlength=256)
+    others = np.flatnonzero((labels > 0) & (group != largest[labels]))
+    is_clear = (2 * voxels[largest[labels]] > of_label[labels])[labels > 0].all()
+    if not is_clear or regions.voxels[others].sum() > regions.numbers.size // BATCH_SHARE:
+        _keep_largest_pieces(regions.mapped(labels, out=image))
+        return
+    first, second = regions.contacts(others, connectivity=26)
+    alike = labels[first] == labels[second]
+    edges = group[first[alike]], group[second[alike]]
+    graph = sparse.coo_array((np.ones(len(edges[0]), bool), edges), shape=(len(group), len(group)))
+    piece = csgraph.connected_components(graph, directed=False)[1]
+    regions.mapped(np.where(piece[group] == piece[largest[labels]], labels, 0), out=image)
 
 
-def _largest(pieces: Regions, label: int) -> int:
-    """The largest piece of a label; among equals the one that numpy's sort of floats puts last, as in lungmask."""
-    numbers = np.flatnonzero(pieces.labels == label)
-    return int(numbers[np.argsort(pieces.voxels[numbers].astype(np.float64))[-1]])
+def _keep_largest_pieces(labels: np.ndarray) -> None:
+    """Remove all but the largest piece of each label from a (z, y, x) uint8 image.
+
+    Among equals, the piece stays that numpy's sort of floats puts last, as in lungmask.
+    """
+    pieces = find_regions(labels, connectivity=26)
+    is_largest = np.zeros(len(pieces) + 1, bool)
+    for label in np.flatnonzero(np.bincount(pieces.labels)[1:]) + 1:
+        numbers = np.flatnonzero(pieces.labels == label)
+        is_largest[numbers[np.argsort(pieces.voxels[numbers].astype(np.float64))[-1]]] = True
+    pieces.mapped(np.where(is_largest, pieces.labels, 0), out=labels)
 
 
 def _filled(mask: np.ndarray, box: Box, shape: tuple[int, ...]) -> tuple[Box, np.ndarray]:

@@ -14,6 +14,7 @@ SMALLEST_PIECE_ML = 25.0  # Hofmanninger et al. 2020, sec. II-E
 SMALLEST_CUT_PIECE_ML = 1.0  # may be the tip of a lung that lies outside the scan
 SMALLEST_THROUGH_PIECE_ML = 0.1  # in a scan so thin that it cuts the piece on both sides
 LARGEST_ISLET_SHARE = 0.05  # of what it is part of: a lobe of a newborn is no islet
+SMALLEST_LUNG_SHARE = 0.1  # of the other lung; a smaller one does not tell where the middle is
 
 
 def large_pieces(pieces: Regions, voxel_ml: float) -> np.ndarray:
@@ -38,7 +39,8 @@ def mended_pieces(pieces: Regions, voxel_ml: float, at_ends: tuple[bool, bool], 
     2. An islet joins the label with the largest common border. That is a piece of a label below 25 ml and
        below 5 % of what it is connected to. The largest piece of a lobe is none, as a lobe can collapse.
     3. A piece of a lung belongs to the other lung if it lies wholly on the other's side both of the main piece of
-       its own and of the middle between the two main pieces. Where these are swapped themselves, nothing is done.
+       its own and of the middle between the two main pieces. Where these are swapped themselves, or one is not a
+       tenth of the other, nothing is done.
 
     Args:
         pieces: Of the mask, by faces.
@@ -72,7 +74,7 @@ def _wholes(pieces: Regions, voxel_ml: float) -> tuple[np.ndarray, np.ndarray]:
     """
     numbers = np.arange(1, len(pieces) + 1)
     small = numbers[pieces.voxels[1:] * voxel_ml < SMALLEST_PIECE_ML]
-    first, second = pieces.contacts(small)
+    first, second = pieces.contacts(small, connectivity=6)
     size = len(pieces) + 1
     graph = sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(size, size))
     count, whole = csgraph.connected_components(graph, directed=False)
@@ -107,12 +109,14 @@ def _mend_sides(pieces: Regions, values: np.ndarray, group: np.ndarray, right: i
     groups = groups[np.argsort(-voxels[groups], kind="stable")]
     if len(groups) < 3 or (values[groups] == values[groups[0]]).all():
         return
+    main_right, main_left = np.argmax(values[groups] == right), np.argmax(values[groups] == left)
+    if voxels[groups[[main_right, main_left]]].min() < SMALLEST_LUNG_SHARE * voxels[groups[0]]:
+        return
     rank = np.zeros(len(group), np.int64)
     rank[groups] = np.arange(1, len(groups) + 1)
     columns = pieces.columns(rank[group], len(groups))[1:]
     x = np.arange(columns.shape[1])
     first, last = np.argmax(columns > 0, axis=1), x[-1] - np.argmax(columns[:, ::-1] > 0, axis=1)
-    main_right, main_left = np.argmax(values[groups] == right), np.argmax(values[groups] == left)
     right_x, left_x = (np.average(x, weights=columns[main]) for main in (main_right, main_left))
     if right_x >= left_x:
         return

@@ -5,6 +5,7 @@ Nothing here makes a volume wider than the region numbers themselves, and nothin
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -77,21 +78,22 @@ class Regions:
         Returns:
             For each in turn, (voxels,) int64 indices into the flat image, ascending.
         """
-        owners, voxels = self._outer(np.asarray(wanted, np.int64))
+        owners, voxels = self._outer(np.asarray(wanted, np.int64), connectivity=6)
         return np.split(voxels, np.searchsorted(owners, np.arange(1, len(wanted)))) if len(wanted) else []
 
-    def contacts(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which regions touch which by a face.
+    def contacts(self, wanted: np.ndarray, connectivity: Connectivity) -> tuple[np.ndarray, np.ndarray]:
+        """Which regions touch which.
 
         Args:
             wanted: (wanted,) numbers of different regions.
+            connectivity: 6 for common faces only, 26 for edges and corners as well.
 
         Returns:
             Two int64 arrays: a wanted region and a region that touches it, each pair once.
         """
         pairs = [np.empty(0, np.int64)]
         for batch in self.batches(wanted):
-            owners, voxels = self._outer(batch)
+            owners, voxels = self._outer(batch, connectivity)
             pairs.append(np.unique(batch[owners] * len(self.voxels) + self.numbers.ravel()[voxels]))
         first, second = np.divmod(np.concatenate(pairs), len(self.voxels))
         return first, second
@@ -118,32 +120,26 @@ class Regions:
             counts += np.bincount(bins.ravel(), minlength=counts.size)
         return counts.reshape(groups + 1, width)
 
-    def _outer(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places in `wanted`, ascending, and flat indices of the voxels that touch that region by a face."""
+    def _outer(self, wanted: np.ndarray, connectivity: Connectivity) -> tuple[np.ndarray, np.ndarray]:
+        """Places in `wanted`, ascending, and flat indices of the voxels of other regions that touch that region."""
         rank = np.zeros(len(self.voxels), np.int64)
         rank[wanted] = np.arange(1, len(wanted) + 1)
         flat = self.numbers.ravel()
         inside = self._voxels_of(rank > 0)
         number = flat[inside]
         owner = (rank[number] - 1) * flat.size
-        _, rows, columns = self.numbers.shape
-        row, column = inside // columns % rows, inside % columns
-        area = rows * columns
-        steps = (
-            (-area, inside >= area),
-            (area, inside < flat.size - area),
-            (-columns, row > 0),
-            (columns, row < rows - 1),
-            (-1, column > 0),
-            (1, column < columns - 1),
-        )
+        depth, height, width = self.numbers.shape
+        z, y, x = inside // (height * width), inside // width % height, inside % width
         found = []
-        for step, within in steps:
-            beside = inside[within] + step
+        for dz, dy, dx in itertools.product((-1, 0, 1), repeat=3):
+            if abs(dz) + abs(dy) + abs(dx) not in ((1,) if connectivity == 6 else (1, 2, 3)):
+                continue
+            within = _fits(z, dz, depth) & _fits(y, dy, height) & _fits(x, dx, width)
+            beside = inside[within] + (dz * height + dy) * width + dx
             other = flat[beside]
             outside = (other != 0) & (other != number[within])
             found.append(owner[within][outside] + beside[outside])
-        keys = np.unique(np.concatenate(found))  # a voxel may touch a region with several faces
+        keys = np.unique(np.concatenate(found))  # a voxel may touch a region several times
         owners, voxels = np.divmod(keys, flat.size)
         return owners, voxels
 
@@ -183,6 +179,11 @@ def region_numbers(labels: np.ndarray, connectivity: Connectivity) -> np.ndarray
     in_order = np.ascontiguousarray(labels)  # otherwise they may be numbered along another axis
     # Never as a bool image: for those, cc3d 4.1 reserves too few numbers at 26 neighbours.
     return cc3d.connected_components(in_order, connectivity=connectivity)
+
+
+def _fits(places: np.ndarray, step: int, size: int) -> np.ndarray:
+    """Whether a step from each place along an axis stays in the image."""
+    return (places < size - 1) if step > 0 else (places + step >= 0)
 
 
 def bounding_box(mask: np.ndarray) -> Box:

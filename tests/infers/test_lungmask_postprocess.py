@@ -129,6 +129,19 @@ def test_images_one_voxel_wide_come_out_as_from_lungmask(axis: int) -> None:
         expect_the_same(smooth(tuple(shape), 4, 0.7, seed))
 
 
+def test_pieces_that_a_speck_links_at_a_corner_count_together() -> None:
+    labels = np.zeros((3, 12, 30), np.uint8)
+    labels[:, 9:] = 2
+    labels[0, 0, :10] = 1
+    labels[0, 3, :5] = 1
+    labels[0, 3, 5:8] = 2  # joins the five before it
+    labels[1, 4, 8:15] = 1
+    linked = expect_the_same(labels)
+    assert linked[0, 3, 0] == linked[1, 4, 14] == 1 and not linked[0, 0].any()
+    labels[0, 3, 7] = 0
+    assert expect_the_same(labels)[0, 0, 0] == 1
+
+
 @pytest.mark.parametrize("count", [2, 5, 17, 26])  # numpy sorts short and long arrays differently
 def test_equal_pieces_of_a_label_are_chosen_as_by_lungmask(count: int) -> None:
     labels = np.zeros((2, 3 * count + 9, 70), np.uint8)
