@@ -103,7 +103,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path[:0] = ["tests", "tests/trainers"]
-from test_training import PLAN, boxes, noisy
+from test_training_loop import PLAN, boxes, noisy
 from trainers.training import train
 
 def kill(progress):
