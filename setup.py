@@ -1,4 +1,4 @@
-"""What setup.cfg cannot say: the compiled convolutions, built where there is a compiler and left out where not."""
+"""What setup.cfg cannot say: the compiled parts, built where there is a compiler and left out where not."""
 
 from setuptools import Extension, setup
 
@@ -10,6 +10,12 @@ setup(
             depends=["infers/native/convolution_kernels.h"],
             extra_compile_args=["-O3", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi"],
             optional=True,
-        )
+        ),
+        Extension(
+            "infers.native._surface",
+            sources=["infers/native/surface.c"],
+            extra_compile_args=["-O3", "-fno-math-errno", "-ffp-contract=off"],
+            optional=True,
+        ),
     ]
 )

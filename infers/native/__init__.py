@@ -1,6 +1,7 @@
-"""Compiled convolutions, where a compiler built them and the CPU has AVX-512 or AVX2; never needed.
+"""Compiled convolutions and surfaces, where a compiler built them; never needed.
 
-`convolution.c` is plain C without Python's API; this module loads it and gives its functions types.
+`convolution.c` (for CPUs with AVX-512 or AVX2) and `surface.c` are plain C without Python's API; this module loads them
+and gives their functions types.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 INSTRUCTION_SETS = {16: "avx512", 8: "avx2"}
-LIBRARY = "_convolution"
+CONVOLUTION, SURFACE = "_convolution", "_surface"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,23 @@ class Kernels:
         compiled(*map(_as_c, arguments))
 
 
+@dataclass(frozen=True, eq=False)
+class SurfaceKernels:
+    """The functions of `surface.c`. Each does the work of one thread and frees Python's lock."""
+
+    _library: ctypes.CDLL
+
+    def call(self, function: str, *arguments: np.ndarray | int) -> None:
+        """Call a function: arrays (C order, of the types that it declares) go as pointers."""
+        getattr(self._library, function)(*map(_as_c, arguments))
+
+
+def surface_kernels() -> SurfaceKernels | None:
+    """The compiled functions for surfaces, or None where there are none."""
+    library = _library(SURFACE)
+    return None if library is None else SurfaceKernels(library)
+
+
 def kernels(lanes: int | None = None) -> Kernels | None:
     """The kernels for this CPU, or None where there are none.
 
@@ -45,8 +63,8 @@ def kernels(lanes: int | None = None) -> Kernels | None:
     Raises:
         ValueError: If this CPU has not so many lanes.
     """
-    library = _library()
-    most = 0 if library is None else int(library.lanes_here())
+    library = _library(CONVOLUTION)
+    most = 0 if library is None else _lanes(library)
     if lanes is not None and (lanes not in INSTRUCTION_SETS or lanes > most):
         raise ValueError(f"expected at most {most} lanes on this machine, got {lanes}")
     if library is None or most == 0:
@@ -57,7 +75,7 @@ def kernels(lanes: int | None = None) -> Kernels | None:
 
 def reason_for_none() -> str:
     """Why `kernels` gives none, if it does."""
-    if _library() is None:
+    if _library(CONVOLUTION) is None:
         return "the kernels were not compiled; install again with a C compiler to have them"
     return "the kernels need a CPU with AVX2"
 
@@ -73,6 +91,11 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
     return raw[start : start + 4 * int(np.prod(shape))].view(np.float32).reshape(shape)
 
 
+def _lanes(library: ctypes.CDLL) -> int:
+    library.lanes_here.restype = ctypes.c_int64
+    return int(library.lanes_here())
+
+
 def _as_c(argument: np.ndarray | int | None) -> ctypes.c_void_p | ctypes.c_int64:
     if isinstance(argument, np.ndarray):
         return ctypes.c_void_p(argument.ctypes.data)
@@ -80,12 +103,7 @@ def _as_c(argument: np.ndarray | int | None) -> ctypes.c_void_p | ctypes.c_int64
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
+def _library(name: str) -> ctypes.CDLL | None:
     folder = Path(__file__).parent
-    for suffix in EXTENSION_SUFFIXES:
-        path = folder / f"{LIBRARY}{suffix}"
-        if path.is_file():
-            library = ctypes.CDLL(str(path))
-            library.lanes_here.restype = ctypes.c_int64
-            return library
-    return None
+    paths = (folder / f"{name}{suffix}" for suffix in EXTENSION_SUFFIXES)
+    return next((ctypes.CDLL(str(path)) for path in paths if path.is_file()), None)
