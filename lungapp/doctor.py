@@ -18,7 +18,7 @@ from datastore.database import RegistryError
 from datastore.served_images import CaseImageError
 from datastore.submission import REFUSED_FOLDER
 from infers.model_store import ModelStore
-from infers.native import kernels, reason_for_none
+from infers.native import kernels, reason_for_none, surface_kernels
 from lungapp.project import SETTINGS_FILE, Project, open_project
 
 PACKAGES = ("torch", "monai", "monailabel", "nibabel", "SimpleITK", "pydicom", "SQLAlchemy", "alembic", "fastapi")
@@ -81,6 +81,10 @@ def _installation() -> Iterator[Finding]:
     compiled = kernels()
     how = f"the compiled kernels, {compiled.instruction_set}" if compiled else f"torch: {reason_for_none()}"
     yield Finding(True, f"on the CPU by {how}")
+    slower = "numpy and scipy, which is slower: install again with a C compiler to have them compiled"
+    yield Finding(
+        True, f"distances of surfaces are measured by {'compiled functions' if surface_kernels() else slower}"
+    )
 
 
 def _project(project: Project) -> Iterator[Finding]:

@@ -116,7 +116,7 @@ EXPORT void surface(const uint64_t *mask, const uint64_t *nothing, int64_t slice
         }
 }
 
-/* Along a row: the distance in columns from `x` to the nearest corner that is no further than `most`, else -1. */
+/* Along a row: the distance in columns from `x` to the nearest corner, or -1; one further than `most` may be missed. */
 static inline int64_t nearest_in_row(const uint64_t *row, int64_t words, int64_t x, int64_t most)
 {
     int64_t word = x / BITS, bit = x % BITS, nearest = -1;
@@ -127,10 +127,7 @@ static inline int64_t nearest_in_row(const uint64_t *row, int64_t words, int64_t
     for (int64_t at = word, seen = 0;;) { /* to the right */
         if (after) {
             nearest = seen + __builtin_ctzll(after);
-            if (nearest < most)
-                most = nearest;
-            else if (nearest > most)
-                nearest = -1;
+            most = nearest < most ? nearest : most;
             break;
         }
         seen = (at + 1) * BITS - x;
