@@ -6,12 +6,15 @@ reader.
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from datastore.atomic import write_bytes
 from datastore.geometry import Geometry
 from datastore.layout import Layout
 from datastore.nrrd_files import check_beside
@@ -97,6 +100,36 @@ def write_metaimage(mask: Volume, path: Path) -> None:
         writer.Execute(image)
     except RuntimeError as error:
         raise OSError(f"cannot be written as MetaImage: {itk_reason(error).split('Reason: ')[-1]}") from error
+
+
+def write_metaimage_pair(mask: Volume, header: Path) -> bool:
+    """Write voxels as a header (.mhd) and, compressed, the file beside it that the header names (.zraw).
+
+    The header comes last: where it is, its voxels are. The same voxels on the same grid give the same bytes, so files
+    that are there already and hold just these stay.
+
+    Returns:
+        Whether anything had to be written.
+
+    Raises:
+        FileExistsError: If one of the two is there and holds something else. Nothing is changed then.
+        OSError: If they cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "mask.mha"
+        write_metaimage(mask, made)
+        _, end = _fields(made)
+        content = made.read_bytes()
+    voxels = header.with_suffix(".zraw")
+    words = content[:end].replace(b"ElementDataFile = LOCAL", b"ElementDataFile = " + os.fsencode(voxels.name))
+    wanted = {voxels: content[end:], header: words}
+    for path, there in wanted.items():
+        if path.exists() and path.read_bytes() != there:
+            raise FileExistsError(f"{path}: exists already, with other content: it is left as it is")
+    missing = [path for path in wanted if not path.exists()]
+    for path in missing:
+        write_bytes(path, wanted[path])
+    return bool(missing)
 
 
 def _reader(path: Path) -> sitk.ImageFileReader:

@@ -178,7 +178,7 @@ def tumour_overlap(tumour: Volume, lungs: Volume) -> float:
 def mean_score(scores: Iterable[StructureScore], metric: str) -> float | None:
     """Mean over the structures that are in at least one of the two masks; None if there is none."""
     values = [getattr(item, metric) for item in scores if item.presence is not Presence.ABSENT]
-    return float(np.mean(values)) if values else None
+    return sum(values) / len(values) if values else None
 
 
 def _score(name: str, agreement: Agreement, voxel_ml: float, voxels: int, tolerance_mm: float) -> StructureScore:

@@ -30,6 +30,8 @@ from lungapp.segment_reports import (
 )
 from lungapp.segment_results import Outcome, Result
 
+OVERWRITE_HINT = "; --overwrite replaces it"
+
 logger = logging.getLogger(__name__)
 
 
@@ -195,7 +197,7 @@ class Steps:
         """What to make of a mask that is there already."""
         target, version, choices = job.target, self._model.version, self._options.choices
         if job.named:
-            raise FileExistsError(f"{target}: exists already; --overwrite replaces it")
+            raise FileExistsError(f"{target}: exists already{OVERWRITE_HINT}")
         report = read_report(target)
         kept = Result(str(job.found), Outcome.KEPT, version, target=target)
         if report is None:
@@ -204,8 +206,7 @@ class Steps:
             return replace(kept, reason=f"{target}: exists already, and was changed since it was made")
         differs = difference(target, report, scan, version, choices)
         if differs is not None:
-            reason = f"{differs}; --overwrite replaces it"
-            return replace(kept, outcome=Outcome.OUTDATED, report=report, reason=reason)
+            return replace(kept, outcome=Outcome.OUTDATED, report=report, reason=differs + OVERWRITE_HINT)
         return replace(kept, report=report, reason=f"{target}: exists already")
 
     def _failed(self, job: Job, error: Exception, seconds: float) -> Result:

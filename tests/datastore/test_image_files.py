@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from datastore.geometry import Geometry
 from datastore.image_files import NotHounsfieldError, read_ct, read_mask, stored_shape, write_mask
 from datastore.labels import LUNGS
+from datastore.metaimage import write_metaimage_pair
 from datastore.nifti import GRID_FIELDS, is_read_alike
 from datastore.nrrd_files import read_segmentation
 from datastore.volume import Volume
@@ -366,3 +367,31 @@ def test_the_same_mask_gives_the_same_bytes(tmp_path: Path, small_volume: Volume
 def test_an_unknown_mask_format_is_refused(tmp_path: Path, small_volume: Volume) -> None:
     with pytest.raises(ValueError, match="unknown mask format"):
         write_mask(small_volume, tmp_path / "mask.png")
+
+
+def test_a_header_and_its_voxels_have_the_grid_of_the_image_bit_for_bit(tmp_path: Path) -> None:
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6) - 60
+    sitk.WriteImage(itk_image(array), str(tmp_path / "scan.mha"))
+    scan = read_ct(tmp_path / "scan.mha")
+    header = tmp_path / "mask.mhd"
+    assert write_metaimage_pair(scan.with_array((array > 0).astype(np.uint8)), header)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.mhd", "mask.zraw", "scan.mha"]
+    assert grid_of(header) == grid_of(tmp_path / "scan.mha")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(header))), array > 0)
+    np.testing.assert_array_equal(read_mask(header).array, array > 0)
+
+
+@pytest.mark.parametrize("name", ["mask.mhd", "mask.zraw"])
+def test_a_pair_of_files_is_completed_and_never_replaced(tmp_path: Path, small_volume: Volume, name: str) -> None:
+    mask = small_volume.with_array((small_volume.array > 0).astype(np.uint8))
+    assert write_metaimage_pair(mask, tmp_path / "mask.mhd")
+    whole = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert not write_metaimage_pair(mask, tmp_path / "mask.mhd")
+    (tmp_path / name).unlink()
+    assert write_metaimage_pair(mask, tmp_path / "mask.mhd")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == whole
+    (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / ({"mask.mhd", "mask.zraw"} - {name}).pop()).unlink()
+    with pytest.raises(FileExistsError, match=f"{name}: exists already, with other content"):
+        write_metaimage_pair(mask, tmp_path / "mask.mhd")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"mine"}
