@@ -23,6 +23,7 @@ class Difference:
         relabelled_ml: One lung before, the other after.
         dice: Dice coefficient 0..1 by the structure's name; 1 where neither version has the structure.
         changed_slices: Indices along the first array axis (z) of the slices with a voxel that differs.
+        present: Names of the structures that at least one version has.
     """
 
     added_ml: float
@@ -30,6 +31,13 @@ class Difference:
     relabelled_ml: float
     dice: dict[str, float]
     changed_slices: tuple[int, ...]
+    present: tuple[str, ...]
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean Dice over the structures that at least one version has; None if there are none."""
+        values = [self.dice[name] for name in self.present]
+        return sum(values) / len(values) if values else None
 
     @property
     def edited_ml(self) -> float:
@@ -87,6 +95,7 @@ def compare(before: Volume, after: Volume) -> Difference:
         relabelled_ml=(edited - added - removed) * voxel_ml,
         dice={structure.name: _dice(counts, structure.value) for structure in LUNGS},
         changed_slices=tuple(changed),
+        present=tuple(item.name for item in LUNGS if counts[item.value].any() or counts[:, item.value].any()),
     )
 
 

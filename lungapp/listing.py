@@ -130,7 +130,7 @@ def difference_text(difference: Difference) -> str:
 
 def _label_lines(label: Label) -> list[str]:
     lines = [
-        f"mask {label.number}  {label.kind:<11}  {label.created_at:{TIME}} UTC  by {_maker(label)}  {label.id}"
+        f"mask {label.number}  {label.kind:<11}  {label.created_at:{TIME}} UTC  by {maker_of(label)}  {label.id}"
         + (f"  {label.target}" if label.target != "lungs" else "")
         + (f"  on {label.parent}" if label.parent else "")
         + (f"  edited {label.edited_ml:.1f} ml" if label.edited_ml is not None else "")
@@ -141,7 +141,8 @@ def _label_lines(label: Label) -> list[str]:
     return lines
 
 
-def _maker(label: Label) -> str:
+def maker_of(label: Label) -> str:
+    """Who made a version: the model, or the annotator and the client that they used."""
     if label.made_as == "preliminary":
         return label.model or label.author
     return f"{label.author} ({label.client_id})" if label.client_id else label.author

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from datastore.records import Split, Status
+from lungapp.cli.effort import cases_effort
 from lungapp.cli.options import by_option, json_option, print_json, project_option, words
 from lungapp.project import open_project
 
@@ -20,6 +21,9 @@ def cases() -> None:
 
     Example: lungapp cases list -p my-study
     """
+
+
+cases.add_command(cases_effort)
 
 
 @cases.command("list")
