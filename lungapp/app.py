@@ -12,12 +12,14 @@ import secrets
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.utils.sessions import Sessions
 
@@ -37,6 +39,7 @@ from infers.served_model import ServedModel
 from lungapp import __version__
 from lungapp.preliminary import PreliminaryMasks
 from lungapp.project import open_project
+from lungapp.scoring import DiceScoring, scoring_methods
 from strategies import random
 from strategies.adapter import LeasingStrategy, holder_of
 
@@ -95,6 +98,15 @@ class LungApp(MONAILabelApp):
                 self.lease_duration,
             )
         }
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """`dice` and `dice_per_lung`."""
+        return dict(self.scoring_methods)
+
+    @cached_property
+    def scoring_methods(self) -> dict[str, DiceScoring]:
+        """How models' masks are scored, by name."""
+        return scoring_methods(self.registry)
 
     @spoken_as_http
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from lungapp import __version__
 from lungapp.app import LungApp
 from lungapp.lease_api import lease_router
 from lungapp.pages import pages_router
+from lungapp.scoring_api import ScoringJobs, scoring_router
 from lungapp.slicer_api import slicer_router
 
 LEFTOVER_SECONDS = 3600
@@ -38,6 +39,7 @@ def create_app(app: LungApp) -> FastAPI:
     """The ASGI application that serves a project."""
     workers = app.project.settings.server.inference_workers
     inference = ThreadPoolExecutor(workers, thread_name_prefix="inference")
+    scoring, jobs = ThreadPoolExecutor(1, thread_name_prefix="scoring"), ScoringJobs()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,6 +47,8 @@ def create_app(app: LungApp) -> FastAPI:
         _forget_leftovers(app.project.cache)
         yield
         inference.shutdown(wait=False, cancel_futures=True)
+        jobs.stop()
+        scoring.shutdown(wait=True)
         app.finish_checks()
         app.registry.close()
 
@@ -62,6 +66,7 @@ def create_app(app: LungApp) -> FastAPI:
     server.add_exception_handler(OSError, _disk)
     server.add_exception_handler(RequestValidationError, _bad_request)
     server.include_router(slicer_router(app, inference))
+    server.include_router(scoring_router(app, jobs, scoring))
     server.include_router(lease_router(app))
     server.include_router(pages_router(app))
     return server
