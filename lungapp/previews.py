@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from datastore.labels import LUNGS
 from datastore.volume import Volume
+from lungapp.slice_pictures import BACKGROUND, blocky, grey, outline, png, smooth
 
 HEIGHT = 220  # pixels of each slice
-WINDOW_HU = (-1150.0, 350.0)
-BACKGROUND = (13, 17, 23)
 
 
 def preview(image: Volume, mask: Volume | None) -> bytes:
@@ -40,21 +36,14 @@ def preview(image: Volume, mask: Volume | None) -> bytes:
     whole = Image.new("RGB", (axial.width + 6 + coronal.width, HEIGHT), BACKGROUND)
     whole.paste(axial, (0, 0))
     whole.paste(coronal, (axial.width + 6, 0))
-    buffer = io.BytesIO()
-    whole.save(buffer, "PNG")
-    return buffer.getvalue()
+    return png(whole)
 
 
 def _picture(hu: np.ndarray, labels: np.ndarray, row_mm: float, column_mm: float) -> Image.Image:
-    low, high = WINDOW_HU
-    grey = np.clip((hu.astype(np.float32) - low) / (high - low), 0, 1) * 255
     width = max(40, min(2 * HEIGHT, round(HEIGHT * (hu.shape[1] * column_mm) / (hu.shape[0] * row_mm))))
     size = (width, HEIGHT)
-    picture = np.asarray(Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR))
-    coloured = np.repeat(picture[..., np.newaxis], 3, axis=2).copy()
-    shown = np.asarray(Image.fromarray(np.ascontiguousarray(labels)).resize(size, Image.Resampling.NEAREST))
+    coloured = np.repeat(smooth(grey(hu), size)[..., np.newaxis], 3, axis=2)
+    shown = blocky(labels, size)
     for structure in LUNGS:
-        inside = shown == structure.value
-        outline = inside & ~ndimage.binary_erosion(inside, iterations=2)
-        coloured[outline] = np.array(structure.colour) * 255
+        coloured[outline(shown == structure.value, 2)] = np.array(structure.colour) * 255
     return Image.fromarray(coloured)

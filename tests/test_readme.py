@@ -72,7 +72,7 @@ def test_the_published_files_are_documented() -> None:
 @pytest.mark.parametrize("line", [line for line in (README + DOCS).splitlines() if line.startswith("    lungapp ")])
 def test_every_command_in_the_documentation_exists(line: str) -> None:
     words = line.split("#")[0].split()[1:]
-    names = [word for word in words[:2] if word.isalpha()]
+    names = [word for word in words[:2] if word.isalnum()]
     command = main.commands[names[0]]
     if isinstance(command, click.Group):
         command = command.commands[names[1]]

@@ -11,7 +11,9 @@ from click.core import ParameterSource
 
 from lungapp import __version__
 from lungapp.cli.cases import cases
+from lungapp.cli.evaluation import evaluate
 from lungapp.cli.intake import ingest
+from lungapp.cli.lola11 import lola11
 from lungapp.cli.models import models
 from lungapp.cli.options import (
     OneLineErrors,
@@ -43,7 +45,7 @@ def main(verbose: bool) -> None:
     )
 
 
-for command in (ingest, cases, models, backup, restore, segment):
+for command in (ingest, cases, models, backup, restore, segment, evaluate, lola11):
     main.add_command(command)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,14 +20,12 @@ POSTPROCESSING = ("default", "paper", "lungmask", "none")
 BACKENDS = ("auto", "native", "torch")
 
 
-def network_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that choose a network and how it segments; the command gets them as `load`, a function.
+def segmenting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how networks segment; the command gets `load`, a function of a model's name.
 
     Models are loaded when `load` is called, not when the command line is read.
     """
 
-    @model_option
-    @click.option("--preset", type=click.Choice(PRESETS), help="fast: the narrow network that is part of lungapp.")
     @click.option("--fill", "fill", help="A second network that says where lung is; the first says which lobe.")
     @click.option(
         "--postprocess",
@@ -44,8 +43,6 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_loader(
         *,
-        model_name: str,
-        preset: str | None,
         fill: str | None,
         postprocess: str,
         smooth: bool,
@@ -56,18 +53,31 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
         half: bool,
         **others: Any,
     ) -> None:
-        context = click.get_current_context()
-        if preset and context.get_parameter_source("model_name") != ParameterSource.DEFAULT:
-            raise click.UsageError("--preset chooses the model: leave --model out")
         if smooth and postprocess == "lungmask":
             raise click.UsageError("--smooth works on the scan's pixels, --postprocess lungmask on the network's")
 
-        def load() -> Model:
+        def load(name: str, stores: Sequence[Path] = ()) -> Model:
             from infers import Backend, Options, Postprocessing, load_model
 
             options = Options(Postprocessing(postprocess), smooth, skip, Backend(backend), threads, half)
-            return load_model(preset or model_name, device, options, fill=fill)
+            return load_model(name, device, options, fill=fill, stores=stores)
 
         command(load=load, **others)
 
     return with_loader
+
+
+def network_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose a network and how it segments; the command gets them as `load`, a function."""
+
+    @model_option
+    @click.option("--preset", type=click.Choice(PRESETS), help="fast: the narrow network that is part of lungapp.")
+    @segmenting_options
+    @wraps(command)
+    def with_model(*, model_name: str, preset: str | None, load: Callable[[str], Model], **others: Any) -> None:
+        source = click.get_current_context().get_parameter_source("model_name")
+        if preset and source != ParameterSource.DEFAULT:
+            raise click.UsageError("--preset chooses the model: leave --model out")
+        command(load=partial(load, preset or model_name), **others)
+
+    return with_model
