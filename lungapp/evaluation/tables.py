@@ -6,7 +6,7 @@ Source: Hofmanninger et al. 2020, tables III to V. Dice has three decimals where
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -59,6 +59,8 @@ __all__ = [
 LITTLE, MUCH = 0.05, 0.95  # of a tumour
 BEST = "*"
 NOTE_WIDTH = 100
+LINE_WIDTH = 160  # of a table on a terminal; a wider one goes on below
+GAP = "  "
 
 Column = tuple[str, Sequence[Cell]]
 
@@ -185,10 +187,26 @@ def text_of(table: Table) -> str:
     shown = [
         [name, *(text if not pad or text.endswith(BEST) else f"{text} " for text in cells)] for name, *cells in shown
     ]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    lines = ["  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip() for name, *cells in shown]
+    lines = [line for some in _fitting(shown) for line in _aligned(some)]
     note = f"{table.note} {BEST} best of its column." if pad else table.note
     return "\n".join([printable(table.title), *lines, *textwrap.wrap(printable(note), NOTE_WIDTH)])
+
+
+def _fitting(rows: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:
+    """The rows with as many columns at a time as a terminal has room for, the first one each time."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    some: list[int] = []
+    for column in range(1, len(widths)):
+        if some and sum(widths[place] + len(GAP) for place in [0, *some, column]) > LINE_WIDTH:
+            yield [[row[place] for place in [0, *some]] for row in rows]
+            some = []
+        some.append(column)
+    yield [[row[place] for place in [0, *some]] for row in rows]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [GAP.join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip() for name, *cells in rows]
 
 
 def _case_reading(measure: _Measure) -> Reading:

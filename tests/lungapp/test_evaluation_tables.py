@@ -373,6 +373,17 @@ def test_a_table_as_text_is_aligned_and_marks_the_best() -> None:
     ]
 
 
+def test_a_table_wider_than_a_terminal_goes_on_below_with_the_models_again() -> None:
+    columns = tuple(f"column {number} of a wide table" for number in range(9))
+    rows = tuple((model, tuple(Cell(f"{model}{n}", n, None, 1, 1, False) for n in range(9))) for model in "ab")
+    lines = text_of(Table("Wide", "A note.", columns, rows)).splitlines()[1:-1]
+    heads, models = lines[0::3], [line.split() for line in lines if line[0] in "ab"]
+    assert len(heads) == 2 and all(head.startswith("Model") and len(head) <= 160 for head in heads)
+    assert [name for head in heads for name in head.split("  ")[1:] if name] == list(columns)
+    assert [cells[0] for cells in models] == ["a", "b", "a", "b"]
+    assert models[0][1:] + models[2][1:] == [f"a{number}" for number in range(9)]
+
+
 def test_text_without_a_best_has_no_mark_and_cannot_steer_a_terminal() -> None:
     text = text_of(segmentation_table(by_dice({"a\x1b[2J": [0.9]})))
     assert "*" not in text and "\x1b" not in text
