@@ -133,7 +133,10 @@ def check_is_table(path: Path) -> None:
 
     Raises:
         FileExistsError: If there is such a file or folder.
+        FileNotFoundError: If there is no folder for it.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: no such folder: {path.parent}")
     head = ",".join(COLUMNS).encode()
     if path.is_dir() or (path.exists() and path.read_bytes()[: len(head)] != head):
         raise FileExistsError(f"{path}: exists already and is no table of corrections: it is left as it is")

@@ -96,6 +96,8 @@ def hand_in(case: str, scan: Path, mask: Path, structures: Sequence[Structure], 
         return Handed(case, "failed", reason if is_named else f"{mask}: {reason}")
     lacking = int(np.count_nonzero(labels.array)) - int(np.count_nonzero(thinned.array))
     outcome = "written" if any(is_new) else "kept"
+    empty = [name.replace("_", " ") for name, size in volumes_ml.items() if not size]
+    note = "; ".join([*filter(None, [note]), *(f"there is no {name}" for name in empty)])
     return Handed(case, outcome, note, volumes_ml=volumes_ml, dense_ml=lacking * labels.geometry.voxel_ml)
 
 

@@ -245,6 +245,7 @@ def _forgetting(case: CaseFiles, models: Collection[str]) -> CaseFiles:
 def _give(asked: Request, evaluation: Evaluation, versions: Mapping[str, str], *, as_json: bool) -> None:
     """Write the files, and print tables and what to look at."""
     from lungapp.evaluation.files import REPORT, plain_evaluation, write_files
+    from lungapp.evaluation.report import write_report
     from lungapp.evaluation.tables import comparisons, segmentation_table, structure_table, text_of, tumour_table
     from lungapp.evaluation.text import comparison_lines, gaps, low_lines, mismatches, summary, unscored_lines
 
@@ -255,7 +256,9 @@ def _give(asked: Request, evaluation: Evaluation, versions: Mapping[str, str], *
     warnings = [*mismatches(evaluation), *gaps(evaluation)]
     plain = plain_evaluation(evaluation, asked.plain(versions), tables, compared, warnings)
     if asked.out is not None:
+        (asked.out / REPORT).unlink(missing_ok=True)  # a run that is stopped leaves no older one beside new tables
         write_files(evaluation, plain, asked.out)
+        write_report(evaluation, asked.out / REPORT, f"Evaluation of {', '.join(evaluation.models)}")
     if as_json:
         print_json(plain)
     else:
@@ -264,9 +267,5 @@ def _give(asked: Request, evaluation: Evaluation, versions: Mapping[str, str], *
                 click.echo(f"{text}\n")
     for line in [*unscored_lines(evaluation), *warnings]:
         click.echo(printable(line), err=True)
-    if asked.out is not None:
-        from lungapp.evaluation.report import write_report
-
-        write_report(evaluation, asked.out / REPORT, f"Evaluation of {', '.join(evaluation.models)}")
     if not as_json:
         click.echo(summary(evaluation) + ("" if asked.out is None else f"; written to {asked.out}"))

@@ -1,4 +1,4 @@
-"""Which files belong to which case of an evaluation; see `evaluation_pairing` for the rule."""
+"""Which files belong to which case of an evaluation; see `pairing` for the rule."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Roster:
         predictions: For each model its mask by case.
         images: CT by case.
         unused: How many CTs belong to no case.
+        checksums: SHA-256 of the reference by case, where it is known.
     """
 
     makers: dict[str, str] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Roster:
     predictions: dict[str, dict[str, Path]] = field(default_factory=dict)
     images: dict[str, Found] = field(default_factory=dict)
     unused: int = 0
+    checksums: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_folders(cls, references: Path | None, tumours: Path | None) -> Roster:
@@ -99,6 +101,7 @@ class Roster:
                 predictions=tuple((model, self.predictions.get(model, {}).get(case)) for model in models),
                 image=self.images[case].source.path if case in self.images else None,
                 tumour=self.tumours.get(case),
+                reference_sha256=self.checksums.get(case),
             )
             for case in sorted(self.makers)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -33,7 +34,7 @@ class ModelComparison:
         result: What was found.
         infinite: How many of the pairs are infinite for the first model, and for the second.
         missing: How many of the pairs have no value of the first model, and of the second.
-        comparisons: How many tests were made together: p is corrected for them.
+        comparisons: How many tests were made together, over "All" or within groups: p is corrected for them.
     """
 
     first: str
@@ -109,8 +110,9 @@ class ModelComparison:
 def comparisons(evaluation: Evaluation) -> tuple[ModelComparison, ...]:
     """Each pair of models by Dice, HD95 and mean surface distance, over "All" and each group of 5 cases or more.
 
-    A group that has the same cases as "All" is not tested twice. p is corrected (Bonferroni) for all tests made here:
-    pairs of models x metrics x groups, as far as there are cases enough for a test at all.
+    A group that has the same cases as "All" is not tested twice. p is corrected (Bonferroni) for the tests over "All"
+    (pairs of models x metrics), and for those within groups by themselves (x groups): how many groups there are shall
+    not decide whether a difference over "All" is shown. Comparisons without cases enough for a test do not count.
 
     Args:
         evaluation: Of any number of models; with one there is nothing to compare.
@@ -124,8 +126,8 @@ def comparisons(evaluation: Evaluation) -> tuple[ModelComparison, ...]:
         for (first, ones), (second, others) in combinations(results, 2):
             found += [(first, second, metric, group, _pairs(ones, others, metric)) for metric in COMPARED]
     found = [item for item in found if item[3] == ALL or len(item[4]) >= SMALLEST_GROUP]
-    tests = max(1, sum(_finite(item[4]) >= FEWEST_PAIRS for item in found))
-    return tuple(_compared(*item, tests) for item in found)
+    tests = Counter(item[3] == ALL for item in found if _finite(item[4]) >= FEWEST_PAIRS)
+    return tuple(_compared(*item, max(1, tests[item[3] == ALL])) for item in found)
 
 
 def _compared(first: str, second: str, metric: str, group: str, pairs: Sequence[Pair], tests: int) -> ModelComparison:

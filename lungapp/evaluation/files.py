@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datastore.atomic import write_bytes
 from infers.metrics import METRICS, StructureScore
@@ -64,7 +64,7 @@ def write_files(evaluation: Evaluation, plain: Mapping[str, Any], folder: Path) 
         (CASES_CSV, _table(CASE_COLUMNS, case_rows)),
         (STRUCTURES_CSV, _table(STRUCTURE_COLUMNS, structure_rows)),
     ):
-        write_bytes(folder / name, text.encode(errors="surrogateescape"), overwrite=True)
+        write_bytes(folder / name, text.encode(errors="backslashreplace"), overwrite=True)
 
 
 def case_row(result: CaseResult) -> dict[str, Any]:
@@ -168,9 +168,12 @@ def _finite(value: Any) -> Any:
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+    csv.writer(text, lineterminator="\n").writerow(columns)
+    for row in rows:
+        cells = [_cell(row[name]) for name in columns]
+        has_return = any("\r" in cell for cell in cells)  # which QUOTE_MINIMAL leaves bare: half a row for readers
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+        csv.writer(text, quoting=quoting, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 

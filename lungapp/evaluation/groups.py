@@ -34,7 +34,7 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
         path: Comma-separated values with a head.
 
     Raises:
-        ValueError: If it is no such table, or has a case twice.
+        ValueError: If it is no such table, or has a case or a column twice.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -44,11 +44,13 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
         raise ValueError(f"{path}: cannot be read as a table: {error}") from error
     if CASE_COLUMN not in columns or len(columns) < 2:
         raise ValueError(f"{path}: expected a column `{CASE_COLUMN}` and another one, got {', '.join(columns)}")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{path}: two columns have one name: {', '.join(columns)}")
     table: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, start=2):
-        case = row.pop(CASE_COLUMN)
         if None in row or None in row.values():
             raise ValueError(f"{path}: row {number} has not {len(columns)} columns as the head has")
+        case = row.pop(CASE_COLUMN).strip()
         if case in table:
             raise ValueError(f"{path}: has case {case} twice")
         table[case] = {name: value.strip() for name, value in row.items()}
@@ -78,6 +80,7 @@ def by_column(
     rows = pair(makers, table, "row")
     missing = sorted(set(needed) - set(rows))
     if missing:
-        others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        more = len(missing) - 1
+        others = f" and {more} other{'s' * (more > 1)}" if more else ""
         raise ValueError(f"the table of cases has no row for {missing[0]}{others}")
     return {case: table[name][column] for case, name in rows.items()}

@@ -28,12 +28,12 @@ def about_selection(chosen: Selection) -> tuple[str, ...]:
 
 
 def about_empty(chosen: Selection) -> tuple[str, ...]:
-    """How many cases have nothing to be found, and so no value for a model that finds nothing."""
+    """How many cases have nothing to be found; a model that finds nothing has no value for them."""
     empty = {
         (item.group, item.case)
         for results in chosen.results
         for item in results
-        if item.outcome is Outcome.SCORED and item.value("dice") is None
+        if item.outcome is Outcome.SCORED and not any(score.reference_ml for score in item.structures)
     }
     if not empty:
         return ()

@@ -37,12 +37,16 @@ class ProjectInputs:
         Raises:
             ValueError: If no mask is accepted yet.
         """
-        accepted = {label.case_id: label.path for split in Split for label in self._registry.accepted(split)}
+        accepted = {label.case_id: label for split in Split for label in self._registry.accepted(split)}
         if not accepted:
             raise ValueError(
                 f"{self._project.folder}: no mask of this project is accepted yet: nothing to compare with"
             )
-        roster = Roster(makers={case: case for case in accepted}, references=accepted)
+        roster = Roster(
+            makers={case: case for case in accepted},
+            references={case: label.path for case, label in accepted.items()},
+            checksums={case: label.sha256 for case, label in accepted.items()},
+        )
         for case in accepted:
             for label in self._registry.labels(case):
                 if label.target == TUMOUR and label.kind is Kind.ACCEPTED:

@@ -32,6 +32,7 @@ class CaseFiles:
         predictions: Its mask by model; None where a model has none.
         image: Its CT, or None.
         tumour: The mask of its tumour, or None.
+        reference_sha256: What the reference's file has to be, where a project knows.
     """
 
     case: str
@@ -40,6 +41,7 @@ class CaseFiles:
     predictions: tuple[tuple[str, Path | None], ...] = ()
     image: Path | None = None
     tumour: Path | None = None
+    reference_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def report_page(evaluation: Evaluation, title: str, written: datetime) -> str:
         "one_sided": one_sided,
         "dice_of": _dice_of,
     }
-    found = comparisons(evaluation)
+    found = comparisons(evaluation) if evaluation.structures else ()
     worst_cases = list(_worst_cases(evaluation))
     return environment.get_template("evaluation.html").render(
         title=title,

@@ -84,6 +84,8 @@ class Request:
                 raise NotADirectoryError(
                     f"{given}: {'a file, expected a folder' if path.exists() else 'no such folder'}"
                 )
+        if self.reference is not None and self.images is not None and self.reference.samefile(self.images):
+            raise ValueError(f"--ref and --images are one folder, {self.images}: masks need a folder without CTs")
         if self.out is not None:
             self._check_out(self.out)
 

@@ -13,12 +13,14 @@ from typing import TypeVar
 
 import fastremap
 
+from datastore.atomic import sha256_of
 from datastore.image_files import read_mask
-from datastore.labels import Structure
+from datastore.labels import LUNGS, Structure, check_sides
 from datastore.volume import Volume
 from infers.metrics import TOLERANCE_MM, Presence, StructureScore, as_whole, score, tumour_overlap
 from lungapp.evaluation.records import CaseFiles, CaseResult, Evaluation, Outcome
 
+SWAPPED_DICE = 0.5  # a lung that agrees better is not the other one
 LEFT_OUT = ("ltrc", "lctsc")  # of "All", as in the paper: their references leave out dense disease, or dominate
 ONE_SIDED = (Presence.MISSED, Presence.FALSE)
 
@@ -94,7 +96,7 @@ class _Scorer:
         """What comes of a case, for each model."""
         reference = tumour = None
         if any(path is not None for _, path in case.predictions):  # else they need not be read
-            reference = self._read(case.reference) if self.structures else None
+            reference = self._reference(case) if self.structures else None
             tumour = _attempt(read_mask, case.tumour)
         return [self._result(case, model, path, reference, tumour) for model, path in case.predictions]
 
@@ -130,12 +132,25 @@ class _Scorer:
         scores = _attempt(lambda _: self._score(reference, prediction, case.reference, path), path)
         if not isinstance(scores, tuple):
             return without_score(Outcome.FAILED, str(scores), overlap)
-        return CaseResult(
-            model, case.case, case.group, structures=scores, tumour_overlap=overlap, notes=(*_notes(scores), *notes)
-        )
+        found = (*_notes(scores), *self._side_notes(scores, prediction), *notes)
+        return CaseResult(model, case.case, case.group, structures=scores, tumour_overlap=overlap, notes=found)
+
+    def _reference(self, case: CaseFiles) -> Volume | str | None:
+        """The reference; one of a project has to be the very file that was accepted."""
+        path, wanted = case.reference, case.reference_sha256
+        if path is not None and wanted is not None and _attempt(sha256_of, path) != wanted:
+            return f"{path}: {'was changed since it was accepted' if path.exists() else 'no such file'}"
+        return self._read(path)
 
     def _read(self, path: Path | None) -> Volume | str | None:
         return _attempt(lambda given: as_whole(read_mask(given)) if self.whole else read_mask(given), path)
+
+    def _side_notes(self, scores: Sequence[StructureScore], prediction: Volume) -> list[str]:
+        """Says so where nothing agrees because right and left are the wrong way round."""
+        if self.structures != LUNGS or any(item.dice >= SWAPPED_DICE for item in scores):
+            return []
+        swapped = _attempt(lambda _: check_sides(prediction.to_lps().array), Path())
+        return [] if swapped is None else [swapped]
 
     def _score(self, reference: Volume, prediction: Volume, *paths: Path | None) -> tuple[StructureScore, ...]:
         """The scores; an error says which of the two files is to blame, as far as it is one."""

@@ -198,4 +198,6 @@ def test_the_table_replaces_nothing_but_a_table(studio: Studio, tmp_path: Path) 
     assert len(table.read_text().splitlines()) == 2
     table.write_text("mine")
     assert_refused(run("cases", "effort", "-p", folder, "--csv", table), "is no table of corrections")
+    nowhere = tmp_path / "nowhere" / "effort.csv"
+    assert_refused(run("cases", "effort", "-p", folder, "--csv", nowhere), f"{nowhere}: no such folder")
     assert table.read_text() == "mine"

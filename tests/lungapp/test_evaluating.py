@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datastore.atomic import sha256_of
 from datastore.geometry import Geometry
 from datastore.image_files import read_mask, write_mask
 from datastore.labels import LUNGS
@@ -295,3 +296,19 @@ def test_one_case_gets_all_the_threads(case: Callable[..., CaseFiles], monkeypat
     results(case("a", lungs(), lungs()), jobs=4)
     results(case("b", lungs(), lungs()), case("c", lungs(), lungs()), case("d", lungs(), lungs()), jobs=4)
     assert asked == [4, 1, 1, 1]
+
+
+def test_sides_the_wrong_way_round_are_said_to_be(case: Callable[..., CaseFiles]) -> None:
+    right_and_left = np.array([0, 2, 1], np.uint8)
+    (swapped, good) = results(case("a", lungs(), right_and_left[lungs()], lungs()))
+    assert swapped.value("dice") == 0 and any("are the segments swapped?" in note for note in swapped.notes)
+    assert not good.notes
+
+
+def test_a_reference_that_was_changed_since_it_was_accepted_is_not_used(case: Callable[..., CaseFiles]) -> None:
+    files = case("a", lungs(), lungs())
+    assert files.reference is not None
+    (result,) = results(replace(files, reference_sha256=sha256_of(files.reference)))
+    assert result.outcome is Outcome.SCORED
+    (result,) = results(replace(files, reference_sha256="0" * 64))
+    assert result.outcome is Outcome.FAILED and "was changed since it was accepted" in (result.reason or "")

@@ -428,6 +428,41 @@ def test_files_of_somebody_else_are_not_replaced(folder: Path, name: str) -> Non
     assert (folder / "out" / name).read_text() == "mine"
 
 
+def test_the_report_is_written_before_anything_is_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError  # as of `lungapp evaluate ... | head -1`
+
+    monkeypatch.setattr("click.echo", closed)
+    evaluated(folder, "--out", folder / "out")
+    assert "Evaluation of moved" in (folder / "out" / "report.html").read_text()
+
+
+def test_no_report_of_an_earlier_evaluation_stays_beside_new_tables(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert evaluated(folder, "--out", folder / "out").exit_code == 0
+    monkeypatch.setattr("lungapp.evaluation.report.write_report", killed)
+    assert evaluated(folder, "--out", folder / "out", models=("exact",)).exit_code == 130
+    assert {row["model"] for row in table(folder / "out" / "cases.csv")} == {"exact"}
+    assert not (folder / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(("name", "written"), [("a\rb", "a\rb"), ("caf\udce9", "caf\\udce9")])
+def test_every_name_of_a_file_is_one_row_that_every_reader_of_tables_can_read(
+    folder: Path, chests: dict[str, Phantom], name: str, written: str
+) -> None:
+    for kind in ("refs", "exact"):
+        write_mask(chests["RRT/b"].lungs, folder / kind / f"{name}.nii.gz")
+    evaluated(folder, "--out", folder / "out", models=("exact",))
+    with open(folder / "out" / "cases.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == ["LTRC/a", "RRT/b", "RRT/c", written]
+    assert {row["outcome"] for row in rows} == {"scored"}
+
+
 def test_an_interruption_ends_cleanly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -514,3 +549,19 @@ def test_real_lungs_are_found_by_both_models(real_data: Path, tmp_path: Path) ->
     (case,) = run_json("evaluate", *arguments)["cases"]
     assert case["case"] == "copd"
     assert all(item["values"]["dice"] > 0.9 for item in case["results"])
+
+
+def test_a_projects_reference_that_was_changed_on_disk_is_a_row(study: PhantomProject) -> None:
+    registry = study.project.registry()
+    (changed,) = (item for item in registry.labels("0001") if item.kind is Kind.ACCEPTED)
+    registry.close()
+    changed.path.chmod(0o644)
+    changed.path.write_bytes(changed.path.read_bytes() + b"\0")
+    result = run("evaluate", "--ref", study.project.folder, "--pred", "threshold")
+    assert result.exit_code == 1 and "was changed since it was accepted" in result.stderr
+    assert "2 cases, 1 model: 1 scored, 1 failed" in result.stdout
+
+
+def test_masks_and_scans_in_one_folder_are_refused(folder: Path) -> None:
+    result = run("evaluate", "--ref", folder / "refs", "--images", folder / "refs", "--pred", "threshold")
+    assert result.exit_code == 2 and "--ref and --images are one folder" in result.output

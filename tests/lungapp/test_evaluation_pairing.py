@@ -142,7 +142,7 @@ def test_the_first_folder_is_the_group() -> None:
 
 def test_a_column_of_a_table_is_the_group(tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
-    table.write_text("\ufeffcase,kind,site\na,mass,x\nb_ct,normal , y\nmore,mass,z\n", encoding="utf-8")
+    table.write_text("\ufeffcase,kind,site\n a ,mass,x\nb_ct,normal , y\nmore,mass,z\n", encoding="utf-8")
     rows = read_table(table)
     makers = roster_of("s/a_lung", "b")
     assert by_column(makers, rows, "kind", makers) == {"s/a": "mass", "b": "normal"}
@@ -151,7 +151,7 @@ def test_a_column_of_a_table_is_the_group(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="columns kind, site: got --by age"):
         by_column(makers, rows, "age", makers)
     others = roster_of("s/a_lung", "c", "d")
-    with pytest.raises(ValueError, match="no row for c and 1 others"):
+    with pytest.raises(ValueError, match="no row for c and 1 other$"):
         by_column(others, rows, "kind", others)
     assert by_column(others, rows, "kind", ["s/a"]) == {"s/a": "mass"}
 
@@ -163,6 +163,8 @@ def test_a_column_of_a_table_is_the_group(tmp_path: Path) -> None:
         (b"case\na\n", "and another one"),
         (b"", "expected a column `case`"),
         (b"case,kind\na,b\na,c\n", "case a twice"),
+        (b"case,kind\na,b\na ,c\n", "case a twice"),
+        (b"case,kind,kind\na,b,c\n", "two columns have one name: case, kind, kind"),
         (b"case,kind\na\n", "row 2 has not 2 columns"),
         (b"case,kind\na,b,c\n", "row 2 has not 2 columns"),
         (b"case,kind\n\xff,b\n", "cannot be read as a table"),

@@ -364,6 +364,13 @@ def test_tumours_alone_need_no_references() -> None:
     assert "ours 50.0% of a tumour (median 50.0%, 6 cases)" in page.text
 
 
+def test_where_tumours_alone_are_judged_nothing_is_said_of_dice() -> None:
+    results = [CaseResult(name, str(number), tumour_overlap=0.5) for number in range(6) for name in MODELS]
+    page = Page(report_page(evaluation_of(*results, structures=()), "Tumours", DAY))
+    for words in ("too few", "Comparisons", "DSC", "Dice", "Structures", "against reference", "Counting"):
+        assert words not in page.text
+
+
 def test_an_evaluation_where_nothing_could_be_scored_is_a_page_as_well() -> None:
     results = [CaseResult("ours", str(n), "", Outcome.NO_PREDICTION, "no mask of ours") for n in range(3)]
     page = Page(report_page(evaluation_of(*results), "Nothing", DAY))

@@ -159,6 +159,12 @@ def test_a_scan_without_lungs_counts_only_where_one_is_found() -> None:
     assert "Without any structure in the reference: 1 case" in table.note
 
 
+def test_a_scan_without_lungs_in_which_every_model_finds_some_is_counted_too() -> None:
+    table = segmentation_table(evaluation_of([result("a", "1", 0.9), result("a", "head", invented(""))]))
+    assert cell(table, "a", "All DSC±STD").text == "0.450±0.636"
+    assert "Without any structure in the reference: 1 case" in table.note
+
+
 @pytest.mark.parametrize(
     ("dice", "text"), [(0.996, "0.996"), (0.9995, "0.9995"), (0.99962, "0.9996"), (1.0, "1.000"), (0.0, "0.000")]
 )

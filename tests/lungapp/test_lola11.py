@@ -256,8 +256,16 @@ def test_a_corrected_mask_is_handed_in_and_said_to_be_changed(scans: Path) -> No
         (out / f"{folder}.zip").unlink()
     result = run("lola11", scans, "-o", out, "--partial")
     assert result.exit_code == 0, result.output
-    assert "was changed since it was made]" in result.output
+    assert "was changed since it was made; there is no right lung]" in result.output
     assert values_in(out / "masks" / "lola11-02.mhd") == [0, 10]
+
+
+def test_a_mask_without_a_lung_is_handed_in_and_said_to_lack_it(scans: Path, chest: Phantom) -> None:
+    right_only = np.where(chest.lungs.array == 1, 1, 0).astype(np.uint8)
+    masks = masks_of(chest, scans.parent / "given", labels=right_only)
+    result = run("lola11", scans, "-o", scans.parent / "out", "--partial", "--masks", masks)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("[there is no left lung]") == 3
 
 
 def test_scans_are_told_from_masks_and_found_in_the_same_folder_again(scans: Path, chest: Phantom) -> None:
