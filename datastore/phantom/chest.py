@@ -9,7 +9,7 @@ import numpy as np
 import scipy.ndimage as ndimage
 
 from datastore.geometry import Geometry
-from datastore.phantom_anatomy import ChestAnatomy, Point, Tube, draw_anatomy
+from datastore.phantom.chest_anatomy import ChestAnatomy, Point, Tube, draw_anatomy
 from datastore.volume import Volume
 
 AIR_HU, FAT_HU, MUSCLE_HU, LIVER_HU, SPLEEN_HU = -1000.0, -100.0, 50.0, 60.0, 45.0
