@@ -48,6 +48,11 @@ def test_the_engines_python_example_runs(
     assert "disagreement" in capsys.readouterr().out
 
 
+def test_the_synthetic_cohorts_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(block_after("In Python, without files:", (REPOSITORY / "docs" / "phantoms.md").read_text()), {})
+    assert "routine-0002" in capsys.readouterr().out
+
+
 def test_a_unet_is_served_as_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     CliRunner().invoke(main, ["init", "my-study"])

@@ -20,10 +20,12 @@ from lungapp.cli.options import (
     device_option,
     json_option,
     model_option,
+    named_folder,
     print_json,
     progress_bar,
     project_option,
 )
+from lungapp.cli.phantom import phantom
 from lungapp.cli.safekeeping import backup, restore
 from lungapp.cli.segmenting import segment
 from lungapp.project import SETTINGS_FILE, init_project, open_project
@@ -45,18 +47,12 @@ def main(verbose: bool) -> None:
     )
 
 
-for command in (ingest, cases, models, backup, restore, segment, evaluate, lola11):
+for command in (ingest, cases, models, backup, restore, segment, evaluate, lola11, phantom):
     main.add_command(command)
 
 
-def _named_folder(_context: click.Context, _parameter: click.Parameter, value: str) -> Path:
-    if not value:  # an unset shell variable, not this folder
-        raise click.BadParameter("is empty")
-    return Path(value)
-
-
 @main.command()
-@click.argument("folder", callback=_named_folder)
+@click.argument("folder", callback=named_folder)
 @click.option("--name", default="", help="What clients and pages call the project  [default: the folder's name]")
 def init(folder: Path, name: str) -> None:
     """Make a project in FOLDER.

@@ -45,6 +45,13 @@ def words(_context: click.Context, parameter: click.Parameter, value: Any) -> An
     return value
 
 
+def named_folder(_context: click.Context, _parameter: click.Parameter, value: str) -> Path:
+    """The folder of an argument; an unset shell variable is refused, which would mean this folder."""
+    if not value:
+        raise click.BadParameter("is empty")
+    return Path(value)
+
+
 by_option = click.option(
     "--by",
     callback=words,
