@@ -42,7 +42,7 @@ def check_is_ours(folder: Path) -> None:
     }
     for name, start in starts.items():
         path = folder / name
-        if path.exists() and not _begins(path, start):
+        if path.is_dir() or (path.exists() and not _begins(path, start)):
             raise FileExistsError(f"{path}: exists already and is none of ours: it is left as it is")
     if (folder / REPORT).exists() and not (folder / JSON).exists():  # which is written first
         raise FileExistsError(f"{folder / REPORT}: exists already and is none of ours: it is left as it is")

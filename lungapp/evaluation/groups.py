@@ -40,6 +40,8 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             rows, columns = list(reader), list(reader.fieldnames or ())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read as a table: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read as a table: {error}") from error
     if CASE_COLUMN not in columns or len(columns) < 2:

@@ -212,6 +212,13 @@ def never_predicted(evaluation: Evaluation, model: str) -> tuple[str, ...]:
     return _lacking(evaluation, evaluation.of_model(model), "prediction_ml", "reference_ml")
 
 
+def in_no_mask(evaluation: Evaluation) -> tuple[str, ...]:
+    """Structures that neither a reference nor a prediction has, though others were scored."""
+    scores = [item for result in evaluation.results for item in result.structures]
+    there = {item.name for item in scores if item.presence is not Presence.ABSENT}
+    return tuple(name for name in evaluation.structures if there and name not in there)
+
+
 def _lacking(evaluation: Evaluation, results: Sequence[CaseResult], lacking: str, having: str) -> tuple[str, ...]:
     there: dict[str, set[str]] = {lacking: set(), having: set()}
     for result in results:

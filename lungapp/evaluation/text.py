@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from datastore.wording import printable
 from lungapp.evaluation.records import FAILURE_DICE, CaseResult, Evaluation, Outcome
-from lungapp.evaluation.run import never_predicted, only_predicted
+from lungapp.evaluation.run import in_no_mask, never_predicted, only_predicted
 from lungapp.evaluation.tables import ModelComparison
 
 ALL = "All"  # cases, as a group of comparisons
@@ -74,9 +74,13 @@ def mismatches(evaluation: Evaluation) -> list[str]:
 
 
 def gaps(evaluation: Evaluation) -> list[str]:
-    """Structures that a model never finds, which may be its fault, or that of its numbering."""
+    """Structures that a model never finds, or that are nowhere: the numbering may be at fault."""
     missing = {model: never_predicted(evaluation, model) for model in evaluation.models}
+    nowhere = in_no_mask(evaluation)
     hint = "; if it does not tell right from left, use --labels whole" if len(evaluation.structures) > 1 else ""
-    return [
+    lines = [
         f"no mask of {model} has {', '.join(names)}, references do{hint}" for model, names in missing.items() if names
     ]
+    if nowhere:
+        lines.append(f"neither references nor masks have {', '.join(nowhere)}: are these their labels (--labels)?")
+    return lines

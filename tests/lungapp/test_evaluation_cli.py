@@ -565,3 +565,17 @@ def test_a_projects_reference_that_was_changed_on_disk_is_a_row(study: PhantomPr
 def test_masks_and_scans_in_one_folder_are_refused(folder: Path) -> None:
     result = run("evaluate", "--ref", folder / "refs", "--images", folder / "refs", "--pred", "threshold")
     assert result.exit_code == 2 and "--ref and --images are one folder" in result.output
+
+
+def test_labels_that_no_mask_has_are_asked_about(folder: Path) -> None:
+    result = run("evaluate", "--ref", folder / "refs", "--pred", folder / "exact", "--labels", "1=right,2=left,3=heart")
+    assert "neither references nor masks have heart: are these their labels (--labels)?" in result.stderr
+
+
+def test_a_folder_where_a_table_should_be_is_named(folder: Path, tmp_path: Path) -> None:
+    start = ("evaluate", "--ref", folder / "refs", "--pred", folder / "exact")
+    result = run(*start, "--cases", tmp_path / "none.csv", "--by", "x")
+    assert result.exit_code == 2 and "none.csv: cannot be read as a table" in result.output
+    (tmp_path / "out" / "cases.csv").mkdir(parents=True)
+    result = run(*start, "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "exists already and is none of ours" in result.output
