@@ -12,6 +12,8 @@ from trainers.textures import axes, blobs, inside, smooth_field, texture
 AIR_HU, HIGHEST_HU = -1024.0, 600.0
 EDGE_PIXELS = 3
 BLANKET_THICKNESS = 0.006
+AERATED_HU = -200.0, -500.0
+"""Above the first, lung is as dense as soft tissue; below the second, it is air and a few vessels."""
 
 
 def dress(image: np.ndarray, labels: np.ndarray, looks: Looks) -> np.ndarray:
@@ -30,6 +32,8 @@ def dress(image: np.ndarray, labels: np.ndarray, looks: Looks) -> np.ndarray:
     lung = labels > 0
     outside = _outside(hu, lung)
     soft = ~lung & ~outside & (hu > CURVE_HU[0])
+    if looks.keeps_disease:
+        soft |= lung & (hu > AERATED_HU[0])
     hu = np.where(soft, _soft_tissue(hu, looks, random), hu)
     if lung.any():
         hu = _lung(hu, labels, looks, random)
@@ -72,8 +76,7 @@ def _lung(hu: np.ndarray, labels: np.ndarray, looks: Looks, random: np.random.Ge
         here = labels == side + 1
         if not here.any():
             continue
-        was = np.float32(np.median(hu[here]))
-        new = np.where(here, (hu - was) * np.float32(looks.lung_contrast) + pattern + looks.lung_hu[side], new)
+        new = np.where(here, _parenchyma(hu, here, pattern, side, looks), new)
         if looks.dense_share[side]:
             new = np.where(blobs(random, here, looks.dense_share[side]), np.float32(looks.dense_hu), new)
         if looks.layer_share[side]:
@@ -81,6 +84,20 @@ def _lung(hu: np.ndarray, labels: np.ndarray, looks: Looks, random: np.random.Ge
             under = here & (level > np.quantile(level[here], 1 - looks.layer_share[side]))
             new = np.where(under, np.float32(looks.layer_hu), new)
     return np.where(lung, new.clip(AIR_HU, 250), hu)
+
+
+def _parenchyma(hu: np.ndarray, here: np.ndarray, pattern: np.ndarray, side: int, looks: Looks) -> np.ndarray:
+    """The tissue of one lung, right where `here`; `side` is 0 for the right one."""
+    if not looks.keeps_disease:
+        was = np.float32(np.median(hu[here]))
+        return (hu - was) * np.float32(looks.lung_contrast) + pattern + np.float32(looks.lung_hu[side])
+    aerated = here & (hu < AERATED_HU[1])
+    was = np.float32(np.median(hu[aerated])) if aerated.any() else np.float32(AERATED_HU[1])
+    change = (hu - was) * np.float32(looks.lung_contrast - 1) + pattern + np.float32(looks.lung_hu[side])
+    if not looks.is_shift:
+        change -= was + np.float32(np.median(pattern[aerated]) if aerated.any() else 0)
+    air = ((AERATED_HU[0] - hu) / np.float32(AERATED_HU[0] - AERATED_HU[1])).clip(0, 1)
+    return hu + air * change
 
 
 def _gut(hu: np.ndarray, soft: np.ndarray, lung: np.ndarray, looks: Looks, random: np.random.Generator) -> np.ndarray:

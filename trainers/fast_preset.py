@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import logging
 import sys
@@ -11,17 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from datastore.atomic import sha256_of, write_bytes
 from datastore.phantom import chest_phantom
 from infers.models import Model, load_model
 from infers.segment import segment
-from infers.weights import save_weights
+from trainers.held_out import dice
 from trainers.phantom_slices import PhantomPlan, augment_phantom, phantom_slices
+from trainers.pretraining import fast_training, train_and_save
 from trainers.slices import TrainingSlices, cache_slices
-from trainers.training import Progress, TrainingPlan, train
 
 WEIGHTS_FILE, METRICS_FILE, CACHE_FOLDER = "fast.safetensors", "metrics.json", "cache"
 WATCHED_SEED, HELD_OUT_SEED = 1_000_000, 2_000_000  # far from the seeds that training uses
@@ -37,22 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     learn_from = PhantomPlan(first_seed=10_000 * asked.seed, phantoms=asked.phantoms)
     watch = PhantomPlan(first_seed=WATCHED_SEED, phantoms=asked.held_out, slices=9, partial_share=0.0)
-    plan = TrainingPlan(
-        seed=asked.seed,
-        steps=asked.steps,
-        base_channels=asked.base_channels,
-        optimizer="adamw",  # within an hour on one core it gets further than the paper's SGD
-        learning_rate=asked.learning_rate,
-        weight_decay=1e-3,
-        small_steps=round(asked.small_share * asked.steps),
-        half_precision=True,
-    )
+    plan = fast_training(asked.seed, asked.steps, asked.base_channels, asked.learning_rate, asked.small_share)
     slices, watched = _cached(asked.out, "training", learn_from), _cached(asked.out, "watched", watch)
     log.info("%d slices, %d of them with lung", len(slices), int(slices.has_lung.sum()))
-    network = train(plan, slices, augment_phantom, asked.out, report=_log_progress, held_out=watched)
     weights = asked.out / WEIGHTS_FILE
-    weights.unlink(missing_ok=True)
-    save_weights(copy.deepcopy(network).half(), weights)
+    train_and_save(plan, slices, watched, augment_phantom, weights, log.info)
     metrics = {
         "command": "python -m trainers.fast_preset " + " ".join(sys.argv[1:] if arguments is None else arguments),
         "sha256": sha256_of(weights),
@@ -72,14 +59,10 @@ def _held_out_dice(model: Model, phantoms: int) -> list[dict[str, float]]:
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + phantoms):
         made = chest_phantom(seed, lesion=bool(seed % 2))
         found, truth = segment(made.image, model).array, made.lungs.array
-        right, left = _dice(found == 1, truth == 1), _dice(found == 2, truth == 2)
+        right, left = dice(found == 1, truth == 1), dice(found == 2, truth == 2)
         rows.append({"seed": seed, "right_dice": right, "left_dice": left})
         log.info("held-out phantom %d: Dice right %.4f, left %.4f", seed, right, left)
     return rows
-
-
-def _dice(found: np.ndarray, truth: np.ndarray) -> float:
-    return 2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,10 +80,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cached(out: Path, name: str, plan: PhantomPlan) -> TrainingSlices:
     return cache_slices(out / CACHE_FOLDER / name, phantom_slices(plan), SLICE_LIMIT, asdict(plan))
-
-
-def _log_progress(progress: Progress) -> None:
-    log.info("%s", progress)
 
 
 if __name__ == "__main__":

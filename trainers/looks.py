@@ -6,10 +6,11 @@ Billot et al. 2023 for brain MR).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+AIR_OF_LUNG_HU = (-1000.0, -890.0), (-900.0, -720.0), (-980.0, -500.0)  # emphysema, usual, anything
 CURVE_HU = np.array([-500.0, -150.0, -60.0, 20.0, 60.0, 130.0, 300.0, 600.0])
 
 
@@ -49,6 +50,9 @@ class Looks:
         gas: Gas or faeces in the gut: drawn in soft tissue apart from the lung.
         gas_texture_hu: Texture of it.
         around: Arms, breasts, table and blankets: drawn in the air around the body.
+        keeps_disease: Whether the lung keeps what was painted in it: its air gets the mean `lung_hu`, what is dense
+            changes with the soft tissue.
+        is_shift: Whether `lung_hu` is added to the mean of that air instead.
         air_hu: Added to the air around the body.
         air_texture_hu: Standard deviation of its texture: foam, cloth.
         blanket_distance: From the body to a cloth around it, in fractions of the slice's side; 0 without one.
@@ -88,6 +92,8 @@ class Looks:
     gas: tuple[Ellipse, ...] = field(default=())
     gas_texture_hu: float = 0.0
     around: tuple[Ellipse, ...] = field(default=())
+    keeps_disease: bool = False
+    is_shift: bool = False
 
 
 def draw_looks(random: np.random.Generator, *, has_lung: bool) -> Looks:
@@ -127,6 +133,60 @@ def draw_looks(random: np.random.Generator, *, has_lung: bool) -> Looks:
         else (),
         gas_texture_hu=_amplitude(random, 150),
         around=tuple(_thing_around(random) for _ in range(random.integers(0, 9))),
+    )
+
+
+def draw_gentle_looks(random: np.random.Generator) -> Looks:
+    """Draw looks for a slice whose anatomy, diseases and noise are realistic already: they shift what is there."""
+    curve = CURVE_HU * random.uniform(0.75, 1.25) + random.normal(0, 15) + random.normal(0, 15, len(CURVE_HU))
+    moved = float(random.normal(0, 45))
+    ill = random.random() < 0.12
+    return Looks(
+        tissue_curve_hu=curve.clip(-450, 600),
+        tissue_texture_hu=_amplitude(random, 20),
+        fat_share=random.uniform(0, 0.4) if random.random() < 0.1 else 0.0,
+        fat_hu=random.uniform(-130, -60),
+        lung_hu=(moved + random.normal(0, 15), moved + random.normal(0, 15)),
+        lung_contrast=random.uniform(0.6, 1.3),
+        lung_texture_hu=_amplitude(random, 60),
+        lung_slope_hu=random.normal(0, 30),
+        strands_hu=random.uniform(0, 500) if random.random() < 0.1 else 0.0,
+        strands_width=random.uniform(0.02, 0.1),
+        dense_share=(_share(random, ill, 0.5), _share(random, ill, 0.5)),
+        dense_hu=random.uniform(-50, 90),
+        hazy_share=random.uniform(0.1, 0.8) if random.random() < 0.12 else 0.0,
+        hazy_hu=random.uniform(-100, 350),
+        layer_share=(_share(random, ill, 0.4), _share(random, ill, 0.4)),
+        layer_hu=random.uniform(-10, 50),
+        air_hu=random.uniform(-10, 40) if random.random() < 0.8 else random.uniform(40, 150),
+        air_texture_hu=_amplitude(random, 60),
+        blanket_distance=random.uniform(0.01, 0.1) if random.random() < 0.12 else 0.0,
+        blanket_hu=random.uniform(-950, -100),
+        blur_pixels=random.uniform(-0.8, 1.0),
+        noise_hu=_amplitude(random, 70),
+        grain_hu=_amplitude(random, 50),
+        streaks_hu=_amplitude(random, 80) if random.random() < 0.1 else 0.0,
+        seed=int(random.integers(2**31)),
+        gas=tuple(_gas(random) for _ in range(random.integers(1, 5))) if random.random() < 0.15 else (),
+        gas_texture_hu=_amplitude(random, 100),
+        around=tuple(_thing_around(random) for _ in range(random.integers(1, 5))) if random.random() < 0.2 else (),
+        keeps_disease=True,
+        is_shift=True,
+    )
+
+
+def draw_wide_looks(random: np.random.Generator, *, has_lung: bool) -> Looks:
+    """Draw looks as wide as `draw_looks` does, for a slice whose lungs keep the diseases that they have.
+
+    Often lungs are as dark as those of severe emphysema, -950 HU and below (Gevenois et al. 1996), whatever disease is
+    painted in them: a network that had seen such lungs in few patients took them for background.
+    """
+    low, high = AIR_OF_LUNG_HU[int(random.choice(3, p=(0.45, 0.4, 0.15)))]
+    air_hu = float(random.uniform(low, high))
+    return replace(
+        draw_looks(random, has_lung=has_lung),
+        lung_hu=(air_hu + random.normal(0, 15), air_hu + random.normal(0, 15)),
+        keeps_disease=True,
     )
 
 

@@ -19,8 +19,28 @@ from trainers.batches import draw_batch
 from trainers.slices import TrainingSlices
 
 CHECKPOINT_FILE = "checkpoint.pt"
+WARM_SHARE = 0.04
 DICE_SMOOTHING = 1.0  # pixels: a class that is neither there nor found costs nothing
 Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some steps of a training that are alike.
+
+    Attributes:
+        steps: How many minibatches.
+        half_size: Whether they run on slices of half the size.
+        learning_rate: The highest; it falls along a cosine.
+        cosine_steps: Where the cosine would reach 0; beyond `steps`, the stage ends before that.
+        warm_steps: Over these the rate rises first.
+    """
+
+    steps: int
+    half_size: bool
+    learning_rate: float
+    cosine_steps: float
+    warm_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,7 @@ class TrainingPlan:
         classes: Background included.
         optimizer: `sgd` with momentum 0.9 as in the paper, or `adamw`.
         learning_rate: The highest; it rises over the first 4 % of the steps, then falls to 0 along a cosine.
+        stages: What the steps are made of, in place of `learning_rate` and `small_steps`; empty goes by those.
         weight_decay: Of the optimizer.
         small_steps: How many of the first steps run on slices of half the size, four times faster.
         with_lung: Slices with lung in a minibatch.
@@ -52,6 +73,24 @@ class TrainingPlan:
     with_lung: int = 7
     without_lung: int = 7
     half_precision: bool = False
+    stages: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse stages that do not add up.
+
+        Raises:
+            ValueError: If the stages have more or fewer steps than the plan.
+        """
+        if self.stages and sum(stage.steps for stage in self.stages) != self.steps:
+            raise ValueError(f"expected stages of {self.steps} steps in all, got {[s.steps for s in self.stages]}")
+
+    def stage_at(self, step: int) -> tuple[Stage, int]:
+        """The stage that a step is in, and its number within it."""
+        for stage in self.stages[:-1]:
+            if step < stage.steps:
+                return stage, step
+            step -= stage.steps
+        return self.stages[-1], step
 
 
 @dataclass(frozen=True)
@@ -144,11 +183,17 @@ def train(
 
 
 def learning_rate(plan: TrainingPlan, step: int) -> float:
-    """Rises over the first 4 % of the steps, then falls to 0 along a cosine."""
-    warm_steps = max(1, round(0.04 * plan.steps))
+    """Rises, then falls along a cosine; see `TrainingPlan` and `Stage`."""
+    if plan.stages:
+        stage, step = plan.stage_at(step)
+        return _rate(stage.learning_rate, step, stage.warm_steps, stage.cosine_steps)
+    return _rate(plan.learning_rate, step, max(1, round(WARM_SHARE * plan.steps)), plan.steps)
+
+
+def _rate(highest: float, step: int, warm_steps: int, cosine_steps: float) -> float:
     if step < warm_steps:
-        return plan.learning_rate * (step + 1) / warm_steps
-    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_steps) / max(1, plan.steps - warm_steps)))
+        return highest * (step + 1) / warm_steps
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - warm_steps) / max(1, cosine_steps - warm_steps)))
 
 
 def segmentation_loss(logarithms: Tensor, labels: Tensor) -> Tensor:
@@ -194,7 +239,9 @@ def _optimizer(plan: TrainingPlan, network: UNet) -> torch.optim.Optimizer:
 
 def _minibatch(plan: TrainingPlan, slices: TrainingSlices, augment: Augment, step: int) -> tuple[Tensor, Tensor]:
     """Augmented images (batch, 1, y, x) float32 and labels (batch, y, x) int64 of a step."""
-    size = slices.images.shape[-1] // (2 if step < plan.small_steps else 1)
+    stage = plan.stage_at(step)[0] if plan.stages else None
+    half_size = stage.half_size if stage else step < plan.small_steps
+    size = slices.images.shape[-1] // (2 if half_size else 1)
     made = [
         augment(slices.images[index], slices.labels[index], np.random.default_rng([plan.seed, step, place]), size)
         for place, index in enumerate(draw_batch(slices.has_lung, plan.seed, step, plan.with_lung, plan.without_lung))

@@ -20,6 +20,7 @@ from trainers.slices import TrainingSlices
 from trainers.training import (
     CHECKPOINT_FILE,
     Progress,
+    Stage,
     TrainingPlan,
     learning_rate,
     mean_dice,
@@ -203,6 +204,40 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert max(rates) == rates[3] == rates[4] == 0.01
     assert rates[:4] == sorted(rates[:4]) and rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[0] == pytest.approx(0.0025) and rates[-1] < 1e-5
+
+
+STAGED = replace(PLAN, stages=(Stage(2, True, 0.01, 4.0, 1), Stage(3, False, 0.02, 3), Stage(1, True, 0.05, 1)))
+
+
+def test_stages_have_their_own_rates_and_sizes(tmp_path: Path) -> None:
+    rates = [learning_rate(STAGED, step) for step in range(6)]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.02, 0.015, 0.005, 0.05])
+    sizes: list[int] = []
+
+    def listen(
+        image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append(size)
+        return noisy(image, labels, random, size)
+
+    train(STAGED, boxes(), listen, tmp_path)
+    assert sizes[::4] == [16, 16, 32, 32, 32, 16]
+
+
+def test_training_in_stages_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        trained(tmp_path / "a", STAGED, report=stop, report_every=1)
+    assert equal(trained(tmp_path / "a", STAGED), trained(tmp_path / "b", STAGED))
+    assert not equal(trained(tmp_path / "b", STAGED), trained(tmp_path / "c"))
+
+
+def test_stages_have_to_add_up() -> None:
+    with pytest.raises(ValueError, match=r"expected stages of 7 steps in all, got \[2, 3, 1\]"):
+        replace(STAGED, steps=7)
 
 
 def test_the_loss_is_lowest_for_the_truth() -> None:

@@ -1,0 +1,122 @@
+"""Synthetic patients as training slices: drawn apart from rendering, seeded, many views, lungs sick and well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from infers.preprocess import Preprocessing
+from trainers.cohort_slices import (
+    ILL_SHARES,
+    THICKNESS_MM,
+    THIN_SLICES,
+    VIEW_SHARES,
+    WINDOWS,
+    CohortPlan,
+    Examination,
+    cohort_slices,
+    draw_examination,
+    render,
+)
+
+PLAN = CohortPlan("routine", seed=3, patients=400)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[Examination]:
+    return [draw_examination(PLAN, number) for number in range(PLAN.patients)]
+
+
+def coarse(examination: Examination, **changes: object) -> Examination:
+    """Few voxels, so that it is rendered at once."""
+    return replace(examination, spacing_mm=(25.0, 8.0, 8.0), **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def chest(drawn: list[Examination]) -> Examination:
+    return next(one for one in drawn if one.view.kind == "chest" and one.window == "whole" and not one.lesions)
+
+
+def test_an_examination_is_a_function_of_seed_and_number(chest: Examination) -> None:
+    first, again = (draw_examination(PLAN, 7) for _ in range(2))
+    assert (first.patient, first.view, first.seed) == (again.patient, again.view, again.seed)
+    for one, other in zip(render(coarse(chest)), render(coarse(chest)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert draw_examination(PLAN, 8).patient != first.patient
+    assert draw_examination(replace(PLAN, seed=4), 7).patient != first.patient
+
+
+def test_every_view_and_window_comes_about_as_often_as_it_should(drawn: list[Examination]) -> None:
+    views = Counter(one.view.kind for one in drawn)
+    for kind, share in VIEW_SHARES.items():
+        assert views[kind] / len(drawn) == pytest.approx(share, abs=0.06)
+    assert {one.window for one in drawn} == set(WINDOWS)
+    assert sum(VIEW_SHARES.values()) == pytest.approx(1) and sum(WINDOWS.values()) == pytest.approx(1)
+
+
+def test_about_half_of_routine_is_ill_and_nobody_of_anatomy3(drawn: list[Examination]) -> None:
+    ill = [one for one in drawn if one.lesions]
+    assert len(ill) / len(drawn) == pytest.approx(ILL_SHARES["routine"], abs=0.08)
+    assert len({lesion.kind for one in ill for lesion in one.lesions}) > 12
+    healthy = replace(PLAN, cohort="anatomy3")
+    assert not any(draw_examination(healthy, number).lesions for number in range(40))
+
+
+def test_slices_are_thin_and_thick(drawn: list[Examination]) -> None:
+    thicknesses = np.array([one.spacing_mm[0] for one in drawn])
+    for low, high in THICKNESS_MM.values():
+        assert ((thicknesses >= low) & (thicknesses <= high)).mean() > 0.15
+
+
+def test_patients_to_judge_on_show_whole_chests_and_one_disease() -> None:
+    plan = replace(PLAN, chest_only=True, diseases=("effusion", "mass"))
+    for number in range(20):
+        one = draw_examination(plan, number)
+        assert (one.view.kind, one.window) == ("chest", "whole")
+        assert ("effusion", "mass")[number % 2] in {lesion.kind for lesion in one.lesions}
+
+
+def test_thin_slices_are_not_more_than_a_patient_may_cost(chest: Examination) -> None:
+    hu, lungs = render(replace(chest, spacing_mm=(1.0, 12.0, 12.0)))
+    assert hu.shape == lungs.shape and len(hu) == THIN_SLICES
+
+
+def test_a_window_of_one_lung_cuts_most_of_the_other_off(chest: Examination) -> None:
+    whole = render(coarse(chest))[1]
+    shares = []
+    for seed in range(4):
+        hu, lungs = render(coarse(chest, window="one lung", seed=seed))
+        assert hu.shape == lungs.shape and hu.dtype == np.int16
+        shares.append(sorted(np.count_nonzero(lungs == side) / np.count_nonzero(whole == side) for side in (1, 2)))
+    assert all(kept > 0.95 for _, kept in shares)
+    assert np.mean([lost for lost, _ in shares]) < 0.4
+
+
+@pytest.mark.parametrize(("window", "low", "high"), [("narrow", 0.5, 1.0), ("part", 0.15, 0.6)])
+def test_windows_cut_the_slices_smaller(chest: Examination, window: str, low: float, high: float) -> None:
+    whole = render(coarse(chest))[0][0].size
+    assert low < render(coarse(chest, window=window))[0][0].size / whole < high
+
+
+def test_diseases_are_painted(chest: Examination, drawn: list[Examination]) -> None:
+    ill = next(one for one in drawn if any(lesion.kind == "effusion" for lesion in one.lesions))
+    well_hu, lungs = render(coarse(chest))
+    ill_hu, _ = render(coarse(chest, lesions=ill.lesions))
+    assert (well_hu[lungs > 0] > -100).mean() < (ill_hu[lungs > 0] > -100).mean()
+
+
+def test_slices_are_ready_for_the_network() -> None:
+    plan = CohortPlan("anatomy3", seed=3, patients=1, slices=6)
+    (part,) = cohort_slices(plan, Preprocessing(size=64))
+    assert part.images.shape == part.labels.shape == (6, 64, 64)
+    assert part.images.dtype == np.float16 and set(np.unique(part.labels)) <= {0, 1, 2}
+    later = replace(plan, first=5)
+    assert not np.array_equal(part.images, next(cohort_slices(later, Preprocessing(size=64))).images)
+
+
+def test_an_unknown_cohort_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a cohort of anatomy3, routine, got 'lola'"):
+        CohortPlan("lola", 1, 1)

@@ -1,0 +1,154 @@
+"""First weights from synthetic cohorts alone: render, train, judge, and write weights, metrics and model card."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datastore.atomic import sha256_of, write_bytes
+from infers.manifest import WEIGHTS
+from infers.models import load_model
+from infers.stored_model import CARD
+from infers.unet import UNet
+from infers.weights import save_weights
+from trainers.cohort_augmentation import augment_cohort
+from trainers.cohort_slices import CohortPlan, cohort_slices
+from trainers.held_out import judge
+from trainers.pretraining_card import pretraining_card
+from trainers.slices import TrainingSlices, cache_slices
+from trainers.training import Augment, Progress, Stage, TrainingPlan, train
+
+METRICS_FILE, CACHE_FOLDER = "metrics.json", "cache"
+SMALL_SHARE = 0.75  # of the steps run on slices of half the size
+FIRST_WATCHED = 1_000_000  # far from the patients that training sees
+WATCHED_PATIENTS, WATCHED_SLICES = 16, 11  # at most; of each
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What decides the weights.
+
+    Attributes:
+        cohort: As `CohortPlan` has it.
+        patients: Rendered for training.
+        steps: Minibatches of 14 slices.
+        base_channels: Width of the U-net.
+        seed: Of patients, first weights, batches and augmentation.
+        held_out: Patients of each disease to judge on; 0 leaves judging out.
+    """
+
+    cohort: str
+    patients: int = 230
+    steps: int = 2400
+    base_channels: int = 16
+    seed: int = 1
+    held_out: int = 2
+
+    def training(self) -> TrainingPlan:
+        """How the network is trained."""
+        plan = fast_training(self.seed, self.steps, self.base_channels, 2e-3, 0.0)
+        return replace(plan, stages=stages_of(self.steps))
+
+    def learned(self) -> CohortPlan:
+        """Patients to learn from."""
+        return CohortPlan(self.cohort, self.seed, self.patients)
+
+    def watched(self) -> CohortPlan:
+        """Patients to watch the progress on."""
+        patients = min(WATCHED_PATIENTS, max(1, self.patients // 10))
+        return CohortPlan(self.cohort, self.seed, patients, first=FIRST_WATCHED, slices=WATCHED_SLICES)
+
+
+def stages_of(steps: int) -> tuple[Stage, ...]:
+    """Small slices, then full ones.
+
+    The slow end of the first cosine is left out: it would only sharpen what the second stage changes again.
+
+    >>> [stage.steps for stage in stages_of(2400)]
+    [1800, 600]
+    """
+    small = round(SMALL_SHARE * steps)
+    return (
+        Stage(small, True, 2e-3, cosine_steps=small / 0.8, warm_steps=round(0.05 * small)),
+        Stage(steps - small, False, 8e-4, cosine_steps=steps - small),
+    )
+
+
+def fast_training(seed: int, steps: int, base_channels: int, learning_rate: float, small_share: float) -> TrainingPlan:
+    """A training that gets furthest within an hour on one core: AdamW where the paper has SGD, small slices first."""
+    return TrainingPlan(
+        seed=seed,
+        steps=steps,
+        base_channels=base_channels,
+        optimizer="adamw",
+        learning_rate=learning_rate,
+        weight_decay=1e-3,
+        small_steps=round(small_share * steps),
+        half_precision=True,
+    )
+
+
+def pretrain(plan: Pretraining, out: Path, command: str, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Train and judge, or go on where that was stopped.
+
+    With one thread of torch on a CPU the same plan gives the same weights to the bit.
+
+    Args:
+        plan: What to do.
+        out: Gets cache, checkpoint, weights, metrics and model card.
+        command: What was typed, for the metrics.
+        say: Hears of the progress, line by line.
+
+    Returns:
+        The metrics as written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    slices = _cached(out, "training", plan.learned())
+    watched = _cached(out, "watched", plan.watched())
+    say(f"{len(slices)} slices of {plan.patients} patients, {int(slices.has_lung.sum())} of them with lung")
+    weights = out / WEIGHTS
+    train_and_save(plan.training(), slices, watched, augment_cohort, weights, say)
+    metrics = {
+        "command": command,
+        "sha256": sha256_of(weights),
+        "pretraining": asdict(plan),
+        "training": asdict(plan.training()),
+        "training_slices": len(slices),
+        "training_slices_with_lung": int(slices.has_lung.sum()),
+        "held_out": judge(load_model(weights, "cpu"), plan.seed, plan.held_out, say),
+    }
+    text = json.dumps(metrics, indent=2)
+    metrics = json.loads(text)  # without tuples
+    write_bytes(out / METRICS_FILE, text.encode(), overwrite=True)
+    write_bytes(out / CARD, pretraining_card(metrics).encode(), overwrite=True)
+    return metrics
+
+
+def train_and_save(
+    plan: TrainingPlan,
+    slices: TrainingSlices,
+    watched: TrainingSlices,
+    augment: Augment,
+    weights: Path,
+    say: Callable[[str], None],
+) -> UNet:
+    """Train in the folder of the weights, then write them in half precision, in place of older ones."""
+
+    def tell(progress: Progress) -> None:
+        say(str(progress))
+
+    network = train(plan, slices, augment, weights.parent, report=tell, held_out=watched, validate_every=500)
+    weights.unlink(missing_ok=True)
+    save_weights(copy.deepcopy(network).to(torch.float16), weights)
+    return network
+
+
+def _cached(out: Path, name: str, plan: CohortPlan) -> TrainingSlices:
+    most = plan.patients * plan.slices
+    return cache_slices(out / CACHE_FOLDER / name, cohort_slices(plan), most, asdict(plan))
