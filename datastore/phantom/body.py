@@ -95,7 +95,8 @@ def make_trunk(space: Space, patient: Patient) -> Trunk:
     belly = np.clip((-90 - z) / 110, 0, 1)
     chest = np.exp(-(((z - 30) / 70) ** 2))
     sine = np.sin(angle)
-    thick = 11.5 + 25 * np.exp(-((angle / 0.42) ** 2)) - 5 * np.exp(-((x / 9) ** 2)) * (angle < 1)
+    # The erectors of the spine lie broad on both sides of a furrow over the spinous processes.
+    thick = 11.5 + 25 * np.exp(-((angle / 0.72) ** 4)) - 8 * np.exp(-((x / 10) ** 2)) * (angle < 1)
     thick += (
         chest
         * patient.muscle
@@ -160,7 +161,7 @@ def _cavity(space: Space, patient: Patient) -> tuple[np.ndarray, np.ndarray]:
 def _flatten(skin: Solid, muscle: Solid, space: Space, patient: Patient) -> None:
     """Flatten the side that lies on the table."""
     if patient.posture == "supine":
-        table = space.down - (90 + 0.5 * patient.fat_mm + 8 * patient.muscle)
+        table = space.down - (86 + 0.5 * patient.fat_mm + 8 * patient.muscle)
     else:
         table = -space.down - (142 * patient.form[2] + 0.5 * patient.fat_mm)
     skin.sdf = -smooth_min(-skin.sdf, -table, 14)

@@ -16,8 +16,16 @@ from datastore.phantom.space import Space, make_space
 from datastore.phantom.trees import Tree, beside, grow, paint, paint_hollow
 
 CELL_MM = 6.0
-PLEURAL_GAP_MM = 3.0
+PLEURAL_GAP_MM = 2.0
+TIP_MM, LEAST_BRONCHIAL_ARTERY_MM, BRONCHIAL_WALL = 0.5, 2.0, 0.36
 LUNG_ML = 2300.0
+# Where arteries and veins of each lobe start, from the hilum towards (head, back, outside).
+UPPER, MIDDLE, LOWER = (
+    ((6.0, 0.0, 2.0), (-14.0, -12.0, 2.0)),
+    ((-20.0, -6.0, 6.0), (-22.0, -14.0, 4.0)),
+    ((-30.0, 4.0, 7.0), (-40.0, 4.0, 2.0)),
+)
+ROOTS_MM = {1: UPPER, 2: LOWER, 3: UPPER, 4: MIDDLE, 5: LOWER}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +57,7 @@ def paint_lung_trees(
             paint(hu, within, axes_mm, vein, blood.left_heart)
         for artery, bronchus in zip(trees.arteries, trees.bronchi, strict=True):
             paint(hu, within, axes_mm, artery, blood.pulmonary)
-            paint_hollow(hu, within, axes_mm, bronchus, 0.42)
+            paint_hollow(hu, within, axes_mm, bronchus, BRONCHIAL_WALL)
 
 
 @lru_cache(maxsize=4)
@@ -74,21 +82,23 @@ def _grow_side(
     side: int,
     random: np.random.Generator,
 ) -> LungTrees:
-    tip_mm = 0.6 * patient.vessel_scale * space.scale
+    tip_mm = TIP_MM * patient.vessel_scale * space.scale
     deep = lungs.sdf[side] * space.scale < -PLEURAL_GAP_MM
     lobes = lungs.lobes(side)
-    root = space.frame.to_world(np.array([hilum]))[0]
     arteries, veins, bronchi = [], [], []
     for lobe in np.unique(lobes[deep]):
         cells = np.argwhere(deep & (lobes == lobe))
         count = min(len(cells), int(patient.vessel_count * len(cells) * CELL_MM**3 / 1000 / LUNG_ML))
         grown = []
-        for shift in (random.normal(0, 2, 3), np.array([-14.0, -8.0, 0.0])):
+        outward = np.array([1.0, 1.0, 2.0 * side - 1])
+        for shift in ROOTS_MM[int(lobe)]:
+            start = np.array(hilum) + outward * shift + random.normal(0, 1.5, 3)
+            root = space.frame.to_world(start[None])[0]
             chosen = cells[random.choice(len(cells), count, replace=False)]
             ends = np.stack([axis[chosen[:, i]] for i, axis in enumerate(space.axes_mm)], axis=1)
             ends = ends + random.uniform(-CELL_MM / 2, CELL_MM / 2, ends.shape)
-            grown.append(grow(root + shift, ends, tip_mm, random))
+            grown.append(grow(root, ends, tip_mm, random))
         arteries.append(grown[0])
         veins.append(grown[1])
-        bronchi.append(beside(grown[0], patient.bronchus_scale, 2.9 * tip_mm, random))
+        bronchi.append(beside(grown[0], patient.bronchus_scale, LEAST_BRONCHIAL_ARTERY_MM * space.scale, random))
     return LungTrees(tuple(arteries), tuple(veins), tuple(bronchi))

@@ -73,7 +73,10 @@ def make_mediastinum(space: Space, patient: Patient, trunk: Trunk) -> Mediastinu
     radius = patient.trachea_mm
     wind = ((-4, -27, 0), (40, -33, shift), (100, -52, 0.4 * shift), (150, -68, 0), (176, -72, 0))
     lumen.add_tube(wind, (1.02 * radius, radius, radius, 0.95 * radius, 0.75 * radius))
-    lumen.add_tube(((-3, -27, -2), (-18, -22, -22), (-27, -19, -36)), (0.84 * radius, 0.78 * radius, 0.66 * radius))
+    lumen.add_tube(
+        ((-3, -27, -2), (-18, -22, -22), (-27, -19, -36), (-48, -17, -38)),
+        [share * radius for share in (0.84, 0.78, 0.66, 0.5)],
+    )
     lumen.add_tube(((-3, -27, 2), (-17, -21, 22), (-28, -16, 43)), (0.78 * radius, 0.7 * radius, 0.62 * radius))
     gullet = [
         (z, float(profile("spine", np.array(float(z)))) - 10, x) for z, x in ((150, 3), (80, 6), (20, 3), (-60, 6))
@@ -91,16 +94,19 @@ def make_mediastinum(space: Space, patient: Patient, trunk: Trunk) -> Mediastinu
     flesh.add_tube(
         ((30, -66, 2), (-8, -84, 3)), (0.6 * thymus, 0.8 * thymus), -95.0 if patient.age_years > 40 else 25.0
     )
-    bulk = _bulk(space, patient, (blood, flesh, lumen), heart)
+    bulk = _bulk(space, patient, (blood, flesh, lumen), heart, drop)
     return Mediastinum(blood, flesh, lumen, gas, bulk, heart, ((-26, -20, -42), (-24, -17, 44)))
 
 
 def _add_heart(blood: Solid, flesh: Solid, space: Space, patient: Patient, hu: Enhancement, drop: float) -> np.ndarray:
     """Chambers in a muscle; returns the distance to the heart's surface."""
     size = patient.heart_scale
-    base = np.array((-42.0, -50.0, 6.0))
+    base = np.array((-42.0, -80.0, 6.0))
+    # The ventricles lie on the sternum of a deep chest as on that of a flat one; the left atrium stays at the spine.
+    ahead_mm = 8 + 110 * (patient.form[2] - 1)
 
     def place(z: float, y: float, x: float) -> Point:
+        y -= ahead_mm * float(np.clip((-34 - y) / 40, 0, 1))
         moved = base + size * (np.array((z + drop, y, x + patient.mediastinal_shift_mm)) - base)
         return float(moved[0]), float(moved[1]), float(moved[2])
 
@@ -117,6 +123,7 @@ def _add_heart(blood: Solid, flesh: Solid, space: Space, patient: Patient, hu: E
         (place(-86, -88, 10), radii(36, 25, 42), hu.right_heart, hu.myocardium, 4.0),
         (place(-55, -92, 14), radii(26, 20, 24), hu.right_heart, hu.myocardium, 4.0),
         (place(-76, -62, -22), radii(34, 30, 25), hu.right_heart, hu.myocardium, 3.0),
+        (place(-84, -56, 12), radii(28, 26, 28), hu.left_heart, hu.myocardium, 6.0),
         (place(-50, -34, 6), radii(23, 20, 35), hu.left_heart, hu.myocardium, 3.0),
     )
     surface = np.full(z.shape, 60.0, np.float32)
@@ -128,7 +135,6 @@ def _add_heart(blood: Solid, flesh: Solid, space: Space, patient: Patient, hu: E
         flesh.add(box, shape, wall_hu)
         blood.add(box, shape + size * wall_mm, inside)
     whole.sdf[box] = np.maximum(surface, -z - 190) + 0.8 * space.ripple[0][box]
-    flesh.sdf[box] = np.minimum(flesh.sdf[box], whole.sdf[box])
     return whole.sdf
 
 
@@ -155,8 +161,13 @@ def _add_arteries(blood: Solid, patient: Patient, hu: Enhancement) -> None:
     blood.add_tube(((32, -38, 10), (80, -44, 22), (140, -48, 26), (200, -45, 28)), (4.5 * a, 4, 3.8, 3.6), hu.aorta)
     blood.add_tube(((30, -22, 20), (70, -26, 30), (100, -30, 48), (100, -36, 85)), (5.5 * a, 5, 5, 4.5), hu.aorta)
     blood.add_tube(((-48, -84, 14), (-22, -76, 24), (-8, -62, 28)), (15, 14.5, 13.5), hu.pulmonary)
-    blood.add_tube(((-8, -60, 28), (-4, -38, 40), (-8, -18, 46), (-24, -12, 50)), (12.5, 11, 9.5, 7.5), hu.pulmonary)
-    blood.add_tube(((-13, -56, 22), (-18, -40, 0), (-20, -36, -30), (-26, -30, -45)), (11.5, 11, 10, 7.5), hu.pulmonary)
+    blood.add_tube(
+        ((-8, -60, 28), (-4, -38, 40), (-8, -18, 46), (-24, -12, 50), (-54, -12, 51)),
+        (12.5, 11, 9.5, 8, 5.5),
+        hu.pulmonary,
+    )
+    right = ((-13, -56, 22), (-18, -40, 0), (-20, -36, -30), (-26, -30, -45), (-54, -16, -49))
+    blood.add_tube(right, (11.5, 11, 10, 8, 5.5), hu.pulmonary)
 
 
 def _add_veins(blood: Solid, hu: Enhancement, drop: float) -> None:
@@ -175,15 +186,17 @@ def _add_veins(blood: Solid, hu: Enhancement, drop: float) -> None:
         blood.add_tube(((-52 + 0.5 * drop, -32, 0.5 * x), (z + 0.5 * drop, y, x)), (8.5, 5.5), hu.left_heart)
 
 
-def _bulk(space: Space, patient: Patient, solids: tuple[Solid, ...], heart: np.ndarray) -> np.ndarray:
+def _bulk(space: Space, patient: Patient, solids: tuple[Solid, ...], heart: np.ndarray, drop: float) -> np.ndarray:
     """Distance to everything that keeps the lungs apart."""
     blood, flesh, lumen = solids
     fat = 1.5 + 4.5 * patient.visceral_fat
     bulk = smooth_min(blood.sdf - 1.5 - 0.4 * fat, flesh.sdf - 1.5 - 0.3 * fat, 8)
     bulk = smooth_min(bulk, lumen.sdf - 3.0, 8)
+    bulk = smooth_min(bulk, heart - 1.5 - 0.4 * fat, 8)
     # Fat and lymph nodes fill the gaps between the great vessels, about the carina and in the hila.
     core = Solid(space)
     core.add_tube(((80, -38, 0), (34, -40, 3), (4, -42, 6), (-24, -44, 6), (-46, -32, 2)), (15, 20, 24, 26, 19))
+    core.add_tube(((-46, -32, 4), (-108 + drop, -26, 10)), (17, 15))
     for sign in (-1, 1):
         core.add_tube(((-12, -26, sign * 22), (-22, -22, sign * 40)), (13, 11))
     bulk = smooth_min(bulk, core.sdf, 10)
@@ -191,12 +204,12 @@ def _bulk(space: Space, patient: Patient, solids: tuple[Solid, ...], heart: np.n
     front = profile("front", z)
     # The pleurae meet behind the sternum and keep apart by fat towards the neck and the heart.
     high = np.clip((z - 10) / 60, 0, 1)
-    low = np.clip((-60 - z) / 60, 0, 1)
+    low = np.clip((-35 - z) / 50, 0, 1)
     ahead = np.clip((y - front) / 60, 0, 1)
     half = (
-        1.6 + 0.35 * patient.thymus_mm + high * (16 + 10 * ahead) + low * (1 - ahead) * (7 + 14 * patient.visceral_fat)
+        1.6 + 0.35 * patient.thymus_mm + high * (16 + 10 * ahead) + low * (1 - ahead) * (20 + 16 * patient.visceral_fat)
     )
-    septum = np.abs(x - 3 - 8 * low) - half
+    septum = np.abs(x - 3 - 14 * low) - half
     bulk = smooth_min(bulk, septum, 12)
     # Fat in the angles between heart, sternum and diaphragm.
     pad = np.maximum(heart - 4 - 12 * patient.visceral_fat, z + 78)

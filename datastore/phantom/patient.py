@@ -70,6 +70,8 @@ class Patient:
         devices: Any of "port", "pacemaker", "chest tube", "sternal wires", "spine screws", "shoulder prosthesis",
             "gastric tube", "endotracheal tube", "valve".
         seed: Of the fine shape: warp of the surfaces, trees and textures.
+        compact_bone: Thickness of compact bone against the reference.
+        compact_bone_hu: Compact bone, pores and all.
     """
 
     sex: str
@@ -123,6 +125,8 @@ class Patient:
     leads: int
     devices: frozenset[str]
     seed: int
+    compact_bone: float = 1.0
+    compact_bone_hu: float = 1150.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn.
@@ -211,7 +215,7 @@ def draw_patient(random: np.random.Generator, **constraints: Any) -> Patient:
         gravity_hu=float(u(25, 70) + 70 * (1 - inspiration)),
         texture_hu=float(u(5, 20)),
         vessel_scale=float(u(0.85, 1.2)),
-        vessel_count=int(u(450, 950)),
+        vessel_count=int(u(850, 1500)),
         bronchus_scale=float(u(0.65, 0.95) if chance(0.85) else u(0.95, 1.4)),
         fissure=float(u(0.2, 1.0)),
         heart_scale=float(u(0.88, 1.05) + (u(0, 0.25) if chance(0.2) else 0.0)) * (1.06 - 0.06 * inspiration),
@@ -239,4 +243,15 @@ def draw_patient(random: np.random.Generator, **constraints: Any) -> Patient:
         devices=frozenset(name for name, share in likely.items() if chance(share)),
         seed=int(random.integers(2**31)),
     )
-    return replace(drawn, **constraints)
+    return replace(drawn, **(_compact_bone(drawn) | constraints))
+
+
+def _compact_bone(patient: Patient) -> dict[str, float]:
+    """Compact bone thins and grows porous with age, more so in women (Zebaze et al., Lancet 2010)."""
+    random = np.random.default_rng([patient.seed, 14])
+    female = patient.sex == "female"
+    wear = max(0.0, patient.age_years - 50) * (0.006 if female else 0.004)
+    return {
+        "compact_bone": float((random.uniform(0.85, 1.25) - wear) * (0.93 if female else 1.05)),
+        "compact_bone_hu": float(np.clip(random.normal(1150 - 500 * wear, 130), 750, 1500)),
+    }

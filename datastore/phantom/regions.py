@@ -6,13 +6,14 @@ import numpy as np
 
 from datastore.phantom.implicit import ellipsoid
 from datastore.phantom.patient import Patient
+from datastore.phantom.skeleton import ARCH_MM, Bones
 from datastore.phantom.space import Solid, Space
 
 BRAIN_HU, TOOTH_HU = 35.0, 1500.0
 WHOLE = (slice(None), slice(None), slice(None))
 
 
-def add_head(soft: Solid, bone: Solid, gas: Solid, space: Space, patient: Patient) -> None:
+def add_head(soft: Solid, bone: Bones, gas: Solid, space: Space, patient: Patient) -> None:
     """Join skull, brain, jaws, sinuses and throat to a patient whose head is in view.
 
     Args:
@@ -27,6 +28,7 @@ def add_head(soft: Solid, bone: Solid, gas: Solid, space: Space, patient: Patien
     random = np.random.default_rng([patient.seed, 7])
     z, y, x = space.z, space.y, space.x
     vault = ellipsoid(z, y, x, (303, -30, 0), (84, 89, 69)) + 1.5 * space.ripple[0]
+    bone.shell_mm = ARCH_MM
     base = 232 + 0.25 * (-y - 30)
     bone.add(WHOLE, np.maximum(np.abs(vault + 3.2) - 3.2, base - z), 400.0)
     bone.add(WHOLE, np.maximum(np.maximum(vault + 2, np.abs(z - base) - 3), 12 - np.hypot(y + 30, x)), 400.0)
@@ -59,10 +61,11 @@ def add_head(soft: Solid, bone: Solid, gas: Solid, space: Space, patient: Patien
         gas.add_tube(((222, -74, 0), (224, -112, 0)), (3, 5))
 
 
-def add_pelvis(bone: Solid, space: Space, patient: Patient) -> None:
+def add_pelvis(bone: Bones, space: Space, patient: Patient) -> None:
     """Join the hip bones and thighs of a patient whose pelvis is in view."""
     if float(space.z.min()) > -285:
         return
+    bone.shell_mm = ARCH_MM
     x = np.abs(space.x)
     bowl = ellipsoid(space.z, space.y, x, (-398, -14, 48), (98, 78, 78))
     wing = np.maximum(np.abs(bowl) - 4 - 0.06 * np.clip(space.z + 330, 0, 30), np.maximum(-420 - space.z, 62 - x))

@@ -10,10 +10,10 @@ from datastore.phantom.patient import Patient
 from datastore.phantom.sampling import Region, Sampler
 from datastore.phantom.shapes import Shapes
 from datastore.phantom.space import Solid
-from datastore.phantom.tissue import CORTEX_HU, FAT_HU, GAS_HU, SKIN_HU, TRACHEA_HU
+from datastore.phantom.tissue import FAT_HU, GAS_HU, SKIN_HU, TRACHEA_HU
 
-SKIN_MM, CORTEX_MM, TRACHEAL_WALL_MM, FISSURE_MM = 1.8, 1.2, 1.6, 1.1
-TRACHEAL_WALL_HU, BLANKET_HU = 25.0, -600.0
+SKIN_MM, TRACHEAL_WALL_MM, FISSURE_MM = 1.8, 1.6, 1.1
+TRACHEAL_WALL_HU, BLANKET_HU, MARROW_GRAIN_HU = 25.0, -600.0, 12.0
 TEXTURE_PLANES = 24
 
 
@@ -113,16 +113,26 @@ class Painter:
         self._blend(hu, fine, distance, value)
 
     def _bone(self, hu: np.ndarray, bone: np.ndarray, index: int) -> None:
-        found = self._distance(self.shapes.bone.sdf, index, 3.0)
-        if found is None or self.shapes.bone.hu is None:
+        """Marrow in a shell of compact bone as thick as the nearest bone's."""
+        bones, sampler, patient = self.shapes.bone, self.sampler, self.patient
+        found = self._distance(bones.sdf, index, 3.0)
+        if found is None:
             return
         distance, coarse, fine = found
-        value = self.sampler.refine(self.sampler.level(self.shapes.bone.hu, index), coarse, fine)
-        scale = self.shapes.space.scale
-        value += 18 * self.texture[index % TEXTURE_PLANES][fine]
-        cortex = np.clip(1.35 + distance * (scale / CORTEX_MM), 0, 1)
-        value += cortex * (CORTEX_HU - value)
-        self._blend(hu, fine, distance, value)
+        near = distance < 1.0 / self.sharpness
+        deep = distance[near]
+        marrow = sampler.refine(sampler.level(bones.marrow_hu, index), coarse, fine)[near]
+        grain = self.texture[index % TEXTURE_PLANES][fine][near]
+        # A share of the marrow's own HU: the trabeculae of the old are few and coarse.
+        marrow += (MARROW_GRAIN_HU + 0.1 * marrow) * grain
+        shell = sampler.nearest(sampler.level(bones.compact_mm, index), fine)[near]
+        shell *= patient.compact_bone / self.shapes.space.scale
+        compact = np.clip((deep + shell * (1 + 0.2 * grain)) * self.sharpness + 0.5, 0, 1)
+        marrow += compact * (patient.compact_bone_hu - marrow)
+        share = self._share(deep)
+        part = hu[fine]
+        around = part[near]
+        part[near] = around + share * (marrow - around)
         bone[fine] = distance < 0
 
     def _lung(self, hu: np.ndarray, lungs: np.ndarray, lobes: np.ndarray, index: int, side: int) -> None:

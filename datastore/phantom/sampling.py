@@ -82,6 +82,11 @@ class Sampler:
         columns = self.matrices[2][fine[1], coarse[1]]
         return (rows @ plane[coarse]) @ columns.T
 
+    def nearest(self, plane: np.ndarray, fine: Region) -> np.ndarray:
+        """(y, x) values of the nearest points of a coarse plane on the scan's grid in a rectangle of it."""
+        rows, columns = (self.matrices[axis][part].argmax(axis=1) for axis, part in zip((1, 2), fine, strict=True))
+        return plane[np.ix_(rows, columns)]
+
 
 def make_sampler(
     fine_mm: tuple[np.ndarray, np.ndarray, np.ndarray], spacing_mm: tuple[float, float, float], step_mm: float

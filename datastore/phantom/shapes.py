@@ -12,7 +12,7 @@ from datastore.phantom.lungs import Lungs, make_lungs
 from datastore.phantom.mediastinum import make_mediastinum
 from datastore.phantom.patient import Patient
 from datastore.phantom.regions import add_head, add_pelvis
-from datastore.phantom.skeleton import make_skeleton
+from datastore.phantom.skeleton import Bones, make_skeleton
 from datastore.phantom.space import Solid, Space, make_space
 from datastore.phantom.tissue import CARTILAGE_HU, DIAPHRAGM_HU, MUSCLE_HU
 
@@ -26,7 +26,7 @@ class Shapes:
         skin: Filled with fat where nothing else is.
         soft: Muscle, organs, heart muscle, discs with their Hounsfield units.
         blood: Chambers and vessels with their Hounsfield units.
-        bone: Bones with the Hounsfield units of their marrow.
+        bone: Bones with their marrow and compact bone.
         gas: Air of gut, oesophagus, sinuses and throat.
         lumen: Air of trachea and main bronchi.
         lungs: Their surfaces and fissures.
@@ -36,7 +36,7 @@ class Shapes:
     skin: Solid
     soft: Solid
     blood: Solid
-    bone: Solid
+    bone: Bones
     gas: Solid
     lumen: Solid
     lungs: Lungs

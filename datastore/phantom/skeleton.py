@@ -9,11 +9,35 @@ import numpy as np
 from datastore.phantom.body import Trunk, shoulder
 from datastore.phantom.implicit import Point, ellipsoid, smooth_min
 from datastore.phantom.patient import Patient
-from datastore.phantom.space import Solid, Space
+from datastore.phantom.space import Box, Solid, Space
 
 # Lowest and highest vertebra of the column, heights of a vertebra with its disc at the ends and their middle.
 FIRST_THORACIC_MM = 101.0
 LEVELS = 24 + 4
+# Compact bone in mm: thin about vertebral bodies, thick in their arches and in long bones.
+BODY_MM, ARCH_MM, RIB_MM, STERNUM_MM, BLADE_MM, SHAFT_MM, HEAD_MM = 0.45, 1.5, 0.9, 0.7, 1.3, 2.2, 0.6
+
+
+class Bones(Solid):
+    """Bones with how thick the compact bone about their marrow is.
+
+    Attributes:
+        marrow_hu: (z, y, x) float32 Hounsfield units of the marrow of the nearest bone; the same as `hu`.
+        compact_mm: (z, y, x) float32 compact bone of the nearest bone.
+        shell_mm: Compact bone of what is added next.
+    """
+
+    def __init__(self, space: Space, marrow_hu: float) -> None:
+        super().__init__(space, marrow_hu)
+        self.marrow_hu = np.full(space.shape, marrow_hu, np.float32)
+        self.hu = self.marrow_hu
+        self.compact_mm = np.full(space.shape, BODY_MM, np.float32)
+        self.shell_mm = BODY_MM
+
+    def add(self, box: Box, sdf: np.ndarray, hu: float | np.ndarray | None = None, *, over: bool = False) -> None:
+        """Join a bone whose marrow has a value and whose compact bone is `shell_mm` thick."""
+        np.copyto(self.compact_mm[box], self.shell_mm, where=sdf < self.sdf[box])
+        super().add(box, sdf, hu, over=over)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +45,13 @@ class Skeleton:
     """Bones as signed distances in mm of the reference anatomy.
 
     Attributes:
-        bone: All bones; its values are the Hounsfield units of the marrow.
+        bone: All bones with their marrow and compact bone.
         disc: Discs between the vertebrae and the cord in its canal, with their Hounsfield units.
         cartilage: Front ends of the ribs.
         column: (z, y, x) distance to the vertebral column with what lies about it.
     """
 
-    bone: Solid
+    bone: Bones
     disc: Solid
     cartilage: Solid
     column: np.ndarray
@@ -45,10 +69,10 @@ def vertebra_heights() -> np.ndarray:
 
 def make_skeleton(space: Space, patient: Patient, trunk: Trunk) -> Skeleton:
     """Shape a patient's bones."""
-    bone, disc, cartilage = Solid(space, patient.bone_hu), Solid(space, 70.0), Solid(space)
+    bone, disc, cartilage = Bones(space, patient.bone_hu), Solid(space, 70.0), Solid(space)
     column = _add_column(bone, disc, space, patient, trunk)
     _add_ribs(bone, cartilage, space, patient, trunk)
-    _add_sternum(bone, space, trunk)
+    _add_sternum(bone, space, patient, trunk)
     for side in (0, 1):
         _add_girdle(bone, space, patient, trunk, side)
     return Skeleton(bone, disc, cartilage, column)
@@ -63,7 +87,7 @@ def _levels(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return z - middles[number].astype(np.float32), heights[number], number
 
 
-def _add_column(bone: Solid, disc: Solid, space: Space, patient: Patient, trunk: Trunk) -> np.ndarray:
+def _add_column(bone: Bones, disc: Solid, space: Space, patient: Patient, trunk: Trunk) -> np.ndarray:
     box = space.box((-440, -75, -62), (238, 130, 62))
     z, y, x = space.at(box)
     behind = trunk.depth_behind_spine[box]
@@ -88,12 +112,17 @@ def _add_column(bone: Solid, disc: Solid, space: Space, patient: Patient, trunk:
     transverse = np.maximum(np.abs(offset - 3) - 5, np.abs(behind - back - 8 - 0.30 * np.abs(x)) - 4.5)
     transverse = np.maximum(np.maximum(transverse, np.abs(x) - reach), 11 - np.abs(x))
     facets = ellipsoid(offset - 0.45 * height * np.sign(offset), behind - back - 12, np.abs(x), (0, 0, 15), (6, 6, 6))
-    vertebra = np.minimum(np.minimum(np.maximum(body, end), ring), np.minimum(np.minimum(spinous, transverse), facets))
+    arch = np.minimum(np.minimum(ring, spinous), np.minimum(transverse, facets))
     sacrum = number >= 24
-    vertebra = np.where(
-        sacrum, np.maximum(np.maximum(np.abs(behind - 8) - 13, np.abs(x) - 48 - 0.25 * (z + 330)), -400 - z), vertebra
-    )
-    bone.add(box, vertebra.astype(np.float32), patient.bone_hu)
+    wedge = np.maximum(np.maximum(np.abs(behind - 8) - 13, np.abs(x) - 48 - 0.25 * (z + 330)), -400 - z)
+    vertebra = np.where(sacrum, wedge, np.maximum(body, end))
+    # Denser towards the end plates, less dense about the basivertebral vein, each vertebra a little different.
+    differ = np.random.default_rng([patient.seed, 13]).normal(0, 0.07, LEVELS).astype(np.float32)
+    vein = np.exp(-((offset / 3.5) ** 2) - ((behind - 1.5 * half_depth) / (0.5 * half_depth)) ** 2)
+    share = 0.88 + differ[number] + 0.2 * (2 * offset / height) ** 2 - 0.45 * vein + 0.08 * space.ripple[1][box]
+    bone.add(box, vertebra.astype(np.float32), (patient.bone_hu * share).astype(np.float32))
+    bone.shell_mm = ARCH_MM
+    bone.add(box, np.where(sacrum, 60, arch).astype(np.float32), 1.2 * patient.bone_hu + 60)
     full = np.full(space.shape, 60, np.float32)
     # Heads and necks of the ribs and the muscles between them widen the column towards the back.
     gutter = np.maximum(0.85 * (np.abs(x) - 16 - 0.45 * np.maximum(behind - back - 3, 0)), back - 2 - behind)
@@ -104,7 +133,7 @@ def _add_column(bone: Solid, disc: Solid, space: Space, patient: Patient, trunk:
     return full
 
 
-def _add_ribs(bone: Solid, cartilage: Solid, space: Space, patient: Patient, trunk: Trunk) -> None:
+def _add_ribs(bone: Bones, cartilage: Solid, space: Space, patient: Patient, trunk: Trunk) -> None:
     """All ribs at once: the height above each rib's course is periodic along the chest."""
     box = space.box((-245, -140, -160), (118, 75, 160))
     z, outside, angle = space.z[box], trunk.cavity[box], trunk.angle[box]
@@ -126,12 +155,14 @@ def _add_ribs(bone: Solid, cartilage: Solid, space: Space, patient: Patient, tru
     ends = np.array([0.93, 0.8, 0.79, 0.79, 0.79, 0.78, 0.77, 0.74, 0.7, 0.66, 0.5, 0.3], np.float32)[number]
     here = known & (angle > 0.2)
     span = (round_ - ends) * 120
-    bone.add(box, np.where(here, np.maximum(rib, span), 60).astype(np.float32), patient.bone_hu + 60)
+    bone.shell_mm = RIB_MM
+    marrow = patient.bone_hu * (0.75 + 0.15 * space.ripple[1][box])
+    bone.add(box, np.where(here, np.maximum(rib, span), 60).astype(np.float32), marrow)
     gristle = np.where(here & (number < 10), np.maximum(np.maximum(rib, -span), 12 - np.abs(space.x[box])), 60)
     cartilage.add(box, gristle.astype(np.float32))
 
 
-def _add_sternum(bone: Solid, space: Space, trunk: Trunk) -> None:
+def _add_sternum(bone: Bones, space: Space, patient: Patient, trunk: Trunk) -> None:
     box = space.box((-115, -140, -45), (66, -30, 45))
     z, x = space.z[box], space.x[box]
     half = np.where(z > 12, 17 + 0.26 * (z - 12), 17 - 3 * np.cos((z + 45) / 16) * 0.4) - np.clip((-78 - z) / 6, 0, 4)
@@ -141,14 +172,12 @@ def _add_sternum(bone: Solid, space: Space, trunk: Trunk) -> None:
     )
     plate = np.hypot(across, thick) - 4.6
     plate = np.maximum(np.maximum(plate, np.abs(z + 25) - 84), 60 * (2.4 - trunk.angle[box]))
-    bone.add(
-        box,
-        np.maximum(plate, 1.0 - np.abs(z - 11)).astype(np.float32),
-        bone.hu[box] * 0.7 if bone.hu is not None else None,
-    )
+    bone.shell_mm = STERNUM_MM
+    marrow = patient.bone_hu * (0.55 + 0.12 * space.ripple[1][box])
+    bone.add(box, np.maximum(plate, 1.0 - np.abs(z - 11)).astype(np.float32), marrow)
 
 
-def _add_girdle(bone: Solid, space: Space, patient: Patient, trunk: Trunk, side: int) -> None:
+def _add_girdle(bone: Bones, space: Space, patient: Patient, trunk: Trunk, side: int) -> None:
     """Scapula, clavicle and arm of one side."""
     sign = 2 * side - 1
     up = patient.arms[side] == "up"
@@ -158,9 +187,11 @@ def _add_girdle(bone: Solid, space: Space, patient: Patient, trunk: Trunk, side:
     def signed(points: tuple[Point, ...]) -> list[Point]:
         return [(z, y, sign * x) for z, y, x in points]
 
+    bone.shell_mm = SHAFT_MM
     bone.add_tube(
         [*signed(((56, -66, 20), (66, -76, 52), (88, -46, 100))), (joint[0] + 18, joint[1] - 6, joint[2] - sign * 16)],
         (7.5, 5.5, 5.5, 6),
+        0.8 * patient.bone_hu,
     )
     top, tip, socket = ((92, 62), (-38, 112), (96, 128)) if up else ((82, 62), (-68, 84), (64, 138))
     box = space.box((-80, -30, -175 if sign < 0 else 45), (120, 90, -45 if sign < 0 else 175))
@@ -175,12 +206,15 @@ def _add_girdle(bone: Solid, space: Space, patient: Patient, trunk: Trunk, side:
     rim = np.sqrt(away**2 + np.minimum(np.abs(inside), 60) ** 2) - 4.2
     blade = np.minimum(blade, np.where(x > 95, rim, 60))
     blade = np.where(trunk.angle[box] < 2.0, blade, 60)
+    bone.shell_mm = BLADE_MM
     bone.add(box, blade.astype(np.float32), 0.8 * patient.bone_hu)
     ridge = signed(((46, 68, 76), (66, 62, 112), (84, 34, 150), (92, 12, 168)))
     if up:
         ridge = [(z + 18, y - 4, x - sign * 12) for z, y, x in ridge]
-    bone.add_tube(ridge, (3.5, 5, 6, 5))
-    bone.add_tube((inner, (inner[0] - 6, inner[1] + 6, inner[2] - sign * 14)), (13, 8))
-    bone.add_tube((joint, joint), (23, 23))
-    bone.add_tube((joint, elbow), (14, 12))
-    bone.add_tube((elbow, hand), (10, 8))
+    bone.add_tube(ridge, (3.5, 5, 6, 5), 0.9 * patient.bone_hu)
+    bone.add_tube((inner, (inner[0] - 6, inner[1] + 6, inner[2] - sign * 14)), (13, 8), 1.1 * patient.bone_hu)
+    bone.shell_mm = SHAFT_MM
+    bone.add_tube((joint, elbow), (14, 12), 0.2 * patient.bone_hu)
+    bone.add_tube((elbow, hand), (10, 8), 0.2 * patient.bone_hu)
+    bone.shell_mm = HEAD_MM
+    bone.add_tube((joint, joint), (23, 23), 0.9 * patient.bone_hu)

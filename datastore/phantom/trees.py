@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MURRAY = 2.9
+MURRAY = 2.7
 WALL_HU, BRONCHUS_AIR_HU, DARK_HU = 10.0, -960.0, -500.0
 
 
@@ -35,13 +35,13 @@ def grow(root: np.ndarray, ends: np.ndarray, tip_mm: float, random: np.random.Ge
 
     Point after point joins where new length and the way to the root together are shortest (a balanced minimum
     spanning tree: Cuntz et al., PLoS Computational Biology 2010), which gives long vessels with side branches.
-    Calibres follow the number of points served with Murray's law, exponent about 2.9 in the lung (Mauroy et al.,
-    Nature 2004).
+    Calibres follow the number of points served with Murray's law. In the lung's arteries 3.36 vessels follow upon one
+    1.56 times as wide (Huang et al., J Appl Physiol 1996), which makes the exponent ln 3.36 / ln 1.56 = 2.7.
 
     Args:
         root: (3,) where the tree starts, (z, y, x) mm.
         ends: (n, 3) points to serve.
-        tip_mm: Radius at an end.
+        tip_mm: Radius of the last vessels, which thin out to half of it.
         random: Source of the balance between new length and way.
     """
     points = np.concatenate([np.asarray(root, float).reshape(1, 3), np.asarray(ends, float).reshape(-1, 3)])
@@ -55,7 +55,8 @@ def grow(root: np.ndarray, ends: np.ndarray, tip_mm: float, random: np.random.Ge
     for _ in range(count - 1):
         newest = order[-1]
         waiting[newest] = np.inf
-        length = np.sqrt(((points - points[newest]) ** 2).sum(axis=1))
+        apart = points - points[newest]
+        length = np.sqrt(np.einsum("ij,ij->i", apart, apart))
         offer = length + balance * (way[newest] + length)
         better = (offer < cost) & (waiting == 0)
         cost[better], parent[better] = offer[better], newest
@@ -74,13 +75,16 @@ def _calibrate(points: np.ndarray, parent: np.ndarray, order: list[int], tip_mm:
     for node in sorted(order[1:], key=lambda node: served[node]):
         main[parent[node]] = node
     inner = np.flatnonzero((main > 0) & (np.arange(len(points)) > 0))
-    for _ in range(2):
+    for _ in range(3):
         points = points.copy()
         points[inner] = 0.4 * points[inner] + 0.3 * points[parent[inner]] + 0.3 * points[main[inner]]
     radius = tip_mm * served ** (1 / MURRAY)
     pieces = np.array(order[1:], int)
     before = parent[pieces]
-    return Tree(points[before], points[pieces], np.minimum(radius[before], 1.3 * radius[pieces]), radius[pieces])
+    # A vessel goes on as wide as it came; a side branch starts a little wider than it will be.
+    widest = np.where(main[before] == pieces, 1.6, 1.2) * radius[pieces]
+    end_radius = np.where(served[pieces] > 1, radius[pieces], 0.5 * tip_mm)
+    return Tree(points[before], points[pieces], np.minimum(radius[before], widest), end_radius)
 
 
 def beside(tree: Tree, scale: float, least_mm: float, random: np.random.Generator) -> Tree:
@@ -161,7 +165,8 @@ def paint(
         dz, dy, dx = way[i]
         along = z * dz + (y * dy + x * dx)
         along *= np.float32(1 / squared[i])
-        np.clip(along, 0, 1, out=along)
+        # Faster on small arrays than np.clip.
+        np.minimum(np.maximum(along, 0, out=along), 1, out=along)
         distance = (z - along * dz) ** 2
         distance += (y - along * dy) ** 2
         distance += (x - along * dx) ** 2
@@ -170,7 +175,7 @@ def paint(
         share -= distance
         share *= np.float32(1 / voxel)
         share += 0.5
-        np.clip(share, 0, 1, out=share)
+        np.minimum(np.maximum(share, 0, out=share), 1, out=share)
         # What is thinner than a voxel fills only a part of it.
         share *= np.float32(min(1.0, 1.1 * (tree.radius[i] + tree.end_radius[i]) / voxel))
         if within is not None:

@@ -154,6 +154,57 @@ def test_lungs_are_aerated_with_vessels_in_them() -> None:
         assert 0.01 < (lung > -500).mean() < 0.2
 
 
+def lying(seed: int, **constraints: object) -> Patient:
+    """On the back and not rolled, with nothing bent."""
+    straight = {"posture": "supine", "roll_deg": 0.0, "scoliosis_mm": 0.0, "devices": frozenset(), "leads": 0}
+    return replace(patient_of(seed, vessel_count=20), **(straight | constraints))
+
+
+def test_bones_are_marrow_in_a_shell_of_compact_bone() -> None:
+    for seed in (0, 1, 2):
+        patient = lying(seed, contrast="none", enhancement_hu=0.0)
+        scene = build_scene(patient, (12, 160, 160), (2.0, 1.0, 1.0), (-40.0, 30.0, 0.0))
+        depth_mm = ndimage.distance_transform_edt(scene.bone, scene.spacing_mm)
+        marrow = scene.hu[depth_mm > 4]
+        assert abs(np.median(marrow) - patient.bone_hu) < 60
+        assert np.percentile(marrow, 84) - np.percentile(marrow, 16) > 30
+        assert np.percentile(scene.hu[scene.bone], 95) > 0.8 * patient.compact_bone_hu
+
+
+def test_bones_thin_and_grow_porous_with_age() -> None:
+    young, old = ([patient_of(seed, sex="female", age_years=age) for seed in range(20)] for age in (30.0, 85.0))
+    for name in ("compact_bone", "compact_bone_hu", "bone_hu"):
+        means = [np.mean([getattr(patient, name) for patient in group]) for group in (young, old)]
+        assert means[1] < 0.93 * means[0], name
+    assert patient_of(0, compact_bone=0.5).compact_bone == 0.5
+
+
+def test_a_back_lies_broad_on_the_table() -> None:
+    for seed in (1, 3, 5):
+        scene = build_scene(lying(seed), (1, 300, 200), (1.0, 1.0, 1.5), (-60.0, 0.0, 0.0))
+        back_mm = np.where(scene.body[0], scene.y_mm[:, None], -np.inf).max(axis=0)
+        middle, beside = np.abs(scene.x_mm) < 30, (np.abs(scene.x_mm) > 50) & (np.abs(scene.x_mm) < 70)
+        assert back_mm[middle].max() - np.median(back_mm[beside]) < 10
+
+
+def test_the_heart_lies_broad_behind_the_sternum() -> None:
+    for seed in (1, 3, 5):
+        patient = lying(seed, mediastinal_shift_mm=0.0)
+        scene = build_scene(patient, (1, 200, 200), (1.0, 1.5, 1.5), (-85.0 * patient.scale[0], -40.0, 0.0))
+        lung = scene.lungs[0] > 0
+        front = int(np.flatnonzero(lung.any(axis=1))[0]) + 6  # 9 mm behind the wall, well before the heart's middle
+        columns = scene.x_mm[np.flatnonzero(lung[front])]
+        assert columns[columns > 10].min() - columns[columns < 0].max() > 28
+
+
+def test_vessels_reach_the_rim_of_the_lung() -> None:
+    for seed in (1, 2):
+        scene = build_scene(patient_of(seed), (12, 260, 260), (2.0, 1.4, 1.4), (-20.0, -10.0, 0.0))
+        depth_mm = np.stack([ndimage.distance_transform_edt(lung > 0, scene.spacing_mm[1:]) for lung in scene.lungs])
+        rim = scene.hu[(depth_mm >= 3) & (depth_mm < 5)]
+        assert 0.024 < (rim > -600).mean() < 0.06
+
+
 def test_a_patient_is_the_same_in_every_view(patients: list[Patient]) -> None:
     patient = patients[4]
     whole = build_scene(patient, (12, 120, 120), (2.0, 3.0, 3.0), (-20.0, -20.0, 0.0))
