@@ -110,7 +110,7 @@ def test_the_printed_table_can_be_worked_out_from_the_csv(folder: Path) -> None:
 def test_json_is_what_stands_in_the_file(folder: Path) -> None:
     arguments = ("--ref", folder / "refs", "--pred", folder / "moved", "--tumour", folder / "tumours")
     printed = run_json("evaluate", *arguments, "--out", folder / "out", "--tolerance", 3)
-    assert json.loads((folder / "out" / "evaluation.json").read_text()) == printed
+    assert json.loads((folder / "out" / "evaluation.json").read_text(encoding="utf-8")) == printed
     assert printed["software"].startswith("lungapp ")
     assert (printed["models"], printed["groups"], printed["tolerance_mm"]) == (["moved"], ["LTRC", "RRT"], 3.0)
     assert [item["title"] for item in printed["tables"]][-1] == "Tumour overlap"
@@ -137,7 +137,7 @@ def test_every_output_says_infinity_and_nothing_in_a_way_that_can_be_read(
     case = table(folder / "out" / "cases.csv")[1]
     assert (case["hausdorff95_mm"], case["precision"]) == ("inf", "")
     assert case["notes"] == "left_lung only in the reference"
-    text = (folder / "out" / "evaluation.json").read_text()
+    text = (folder / "out" / "evaluation.json").read_text(encoding="utf-8")
     strict = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     values = strict["cases"][1]["results"][0]["values"]
     assert (values["hausdorff95_mm"], values["precision"]) == ("inf", None)
@@ -188,7 +188,7 @@ def test_whatever_is_wrong_with_a_file_is_a_row_and_stops_nothing(folder: Path, 
     assert "(3/9)" in result.stdout  # of the cases that have a reference
     found = {
         case["case"]: case["results"][0]["outcome"]
-        for case in json.loads((folder / "out/evaluation.json").read_text())["cases"]
+        for case in json.loads((folder / "out/evaluation.json").read_text(encoding="utf-8"))["cases"]
     }
     assert found == {name: outcome for name, (outcome, _) in outcomes.items()}
 
@@ -215,7 +215,7 @@ def test_a_model_that_knows_no_sides_is_told(folder: Path, chests: dict[str, Pha
     assert result.exit_code == 0
     warning = "no mask of exact has left_lung, references do; if it does not tell right from left, use --labels whole"
     assert warning in result.stderr
-    assert json.loads((folder / "out" / "evaluation.json").read_text())["warnings"] == [warning]
+    assert json.loads((folder / "out" / "evaluation.json").read_text(encoding="utf-8"))["warnings"] == [warning]
 
 
 def test_masks_with_numbers_of_their_own_are_compared_by_them(folder: Path, chests: dict[str, Phantom]) -> None:
@@ -240,7 +240,7 @@ def test_models_segment_the_images_first_and_their_masks_are_kept(folder: Path) 
     rows = table(folder / "out" / "cases.csv")
     assert [row["model"] for row in rows[:2]] == ["threshold", "net"]
     assert min(float(row["dice"]) for row in rows if row["model"] == "threshold") > 0.9
-    options = json.loads((folder / "out" / "evaluation.json").read_text())["options"]
+    options = json.loads((folder / "out" / "evaluation.json").read_text(encoding="utf-8"))["options"]
     assert [item["version"].partition("-")[0] for item in options["pred"]] == ["threshold", "unet"]
     again = evaluated(folder, *command, models=())
     assert again.stdout == result.stdout
@@ -253,7 +253,7 @@ def test_a_mask_that_is_not_the_models_is_not_scored_as_its(folder: Path) -> Non
     masks = folder / "out" / "masks" / "threshold"
     outdated, changed, unknown = (masks / f"{name}.nii.gz" for name in ("LTRC/a", "RRT/b", "RRT/c"))
     report = outdated.with_name("a.nii.gz.json")
-    report.write_text(report.read_text().replace("threshold-1", "threshold-0"))
+    report.write_text(report.read_text(encoding="utf-8").replace("threshold-1", "threshold-0"))
     before = outdated.read_bytes()
     write_mask(moved(read_mask(changed), 5), changed, overwrite=True)
     unknown.with_name("c.nii.gz.json").unlink()
@@ -262,7 +262,7 @@ def test_a_mask_that_is_not_the_models_is_not_scored_as_its(folder: Path) -> Non
     assert "was changed since it was made: remove it" in result.stderr
     assert "without a report of what made it: remove it" in result.stderr
     assert [row["outcome"] for row in table(folder / "out/cases.csv")] == ["scored", "failed", "failed"]
-    assert "threshold-1" in report.read_text() and outdated.read_bytes() == before
+    assert "threshold-1" in report.read_text(encoding="utf-8") and outdated.read_bytes() == before
     changed.unlink()
     unknown.unlink()
     assert evaluated(folder, *command, models=()).exit_code == 0
@@ -425,7 +425,7 @@ def test_files_of_somebody_else_are_not_replaced(folder: Path, name: str) -> Non
     result = evaluated(folder, "--out", folder / "out")
     assert result.exit_code == 2 and f"{name}: exists already and is none of ours" in result.output
     assert [path.name for path in (folder / "out").iterdir()] == [name]
-    assert (folder / "out" / name).read_text() == "mine"
+    assert (folder / "out" / name).read_text(encoding="utf-8") == "mine"
 
 
 def test_the_report_is_written_before_anything_is_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +434,7 @@ def test_the_report_is_written_before_anything_is_printed(folder: Path, monkeypa
 
     monkeypatch.setattr("click.echo", closed)
     evaluated(folder, "--out", folder / "out")
-    assert "Evaluation of moved" in (folder / "out" / "report.html").read_text()
+    assert "Evaluation of moved" in (folder / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_no_report_of_an_earlier_evaluation_stays_beside_new_tables(

@@ -313,7 +313,7 @@ def test_names_and_reasons_from_files_are_text_and_nothing_else() -> None:
 def test_names_that_are_no_unicode_can_be_written(tmp_path: Path) -> None:
     odd = "caf\udce9\x1b[31m\u202e"
     write_report(evaluation_of(result(odd, odd, 0.4, odd)), tmp_path / "report.html", odd)
-    assert "caf [31m" in Page((tmp_path / "report.html").read_text()).text
+    assert "caf [31m" in Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
 
 
 def test_the_same_evaluation_gives_the_same_file_but_for_the_date(found: Evaluation, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_report_replaces_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     for dice in (0.5, 0.95):
         write_report(evaluation_of(result("ours", "a", dice)), path, "One")
-    assert "No scored mask has a mean DSC below 0.9." in Page(path.read_text()).text
+    assert "No scored mask has a mean DSC below 0.9." in Page(path.read_text(encoding="utf-8")).text
 
 
 def test_an_image_that_is_gone_is_a_note(found: Evaluation) -> None:
