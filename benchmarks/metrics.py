@@ -30,7 +30,7 @@ from scipy import ndimage
 from datastore.geometry import Geometry
 from datastore.phantom import chest_phantom
 from datastore.volume import Volume
-from infers import agreement
+from infers import mask_agreement
 from infers.metrics import score
 
 SPACING_MM = (1.0, 0.75, 0.75)  # of (z, y, x)
@@ -76,7 +76,7 @@ def ours(reference: np.ndarray, prediction: np.ndarray, threads: int) -> Numbers
 
 
 def plain(reference: np.ndarray, prediction: np.ndarray) -> Numbers:
-    agreement.surface_kernels = lambda: None
+    mask_agreement.surface_kernels = lambda: None
     return ours(reference, prediction, 1)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from datastore.labels import LUNGS, Structure
 from datastore.volume import Volume
-from infers.agreement import Agreement, UnknownLabelError, agreements
+from infers.agreement import Agreement, UnknownLabelError
+from infers.mask_agreement import agreements
 
 TOLERANCE_MM = 2.0
 

@@ -34,7 +34,7 @@ def native_agreements(
     spacing_mm: tuple[float, float, float],
     threads: int,
 ) -> Iterator[Agreement]:
-    """See `agreement.agreements`; the arrays have to lie in C order."""
+    """See `mask_agreement.agreements`; the arrays have to lie in C order."""
     with ThreadPoolExecutor(threads) as pool:
         team = _Team(kernels, pool, threads)
         bits = [team.pack(mask, values) for mask in (reference, prediction)]

@@ -16,7 +16,7 @@ from infers.surfels import CODES, WEIGHTS, surfel_areas
 def plain_agreements(
     reference: np.ndarray, prediction: np.ndarray, values: Sequence[int], spacing_mm: tuple[float, float, float]
 ) -> Iterator[Agreement]:
-    """See `agreement.agreements`."""
+    """See `mask_agreement.agreements`."""
     for mask in (reference, prediction):
         unknown = set(fastremap.unique(mask).tolist()) - {0, *values}
         if unknown:

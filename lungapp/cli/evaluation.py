@@ -199,7 +199,7 @@ def _groups(asked: Request, inputs: FolderInputs | ProjectInputs, roster: Roster
 
 def _left_out(asked: Request, groups: dict[str, str]) -> tuple[str, ...]:
     """Groups that "All" leaves out; those that somebody names have to be there."""
-    from lungapp.evaluation.run import LEFT_OUT
+    from lungapp.evaluation.records import LEFT_OUT
 
     if not asked.left_out:
         return LEFT_OUT

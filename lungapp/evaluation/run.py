@@ -18,10 +18,9 @@ from datastore.image_files import read_mask
 from datastore.labels import LUNGS, Structure, check_sides
 from datastore.volume import Volume
 from infers.metrics import TOLERANCE_MM, Presence, StructureScore, as_whole, score, tumour_overlap
-from lungapp.evaluation.records import CaseFiles, CaseResult, Evaluation, Outcome
+from lungapp.evaluation.records import LEFT_OUT, CaseFiles, CaseResult, Evaluation, Outcome
 
 SWAPPED_DICE = 0.5  # a lung that agrees better is not the other one
-LEFT_OUT = ("ltrc", "lctsc")  # of "All", as in the paper: their references leave out dense disease, or dominate
 ONE_SIDED = (Presence.MISSED, Presence.FALSE)
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from datastore.wording import printable
 from lungapp.evaluation.records import FAILURE_DICE, CaseResult, Evaluation, Outcome
 from lungapp.evaluation.run import in_no_mask, never_predicted, only_predicted
+from lungapp.evaluation.selection import ALL
 from lungapp.evaluation.tables import ModelComparison
 
-ALL = "All"  # cases, as a group of comparisons
 SHOWN = 20  # low Dice on the terminal; the files have all
 
 

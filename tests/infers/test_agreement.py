@@ -12,7 +12,8 @@ import pytest
 from scipy import ndimage
 
 from infers import native_surfaces
-from infers.agreement import Agreement, UnknownLabelError, agreements
+from infers.agreement import Agreement, UnknownLabelError
+from infers.mask_agreement import agreements
 from infers.native import surface_kernels
 from infers.native_surfaces import native_agreements
 from infers.plain_surfaces import plain_agreements

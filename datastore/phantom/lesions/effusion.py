@@ -68,6 +68,32 @@ class Effusion(LesionPlan):
             ),
         )
 
+    @classmethod
+    def beside(
+        cls,
+        random: np.random.Generator,
+        plan: LesionPlan,
+        share: float,
+        fluid_hu: tuple[float, float],
+        meniscus_mm: tuple[float, float],
+        meniscus_depth_mm: tuple[float, float],
+        basal_mm: tuple[float, float],
+    ) -> Effusion:
+        """Draw the free fluid that comes with another disease; pairs are the least and the most."""
+        return cls(
+            sides=plan.sides,
+            severity=plan.severity,
+            form="free",
+            fluid_hu=float(random.uniform(*fluid_hu)),
+            share=share,
+            meniscus_mm=float(random.uniform(*meniscus_mm)),
+            meniscus_depth_mm=float(random.uniform(*meniscus_depth_mm)),
+            basal_mm=float(random.uniform(*basal_mm)),
+            compressed_mm=float((2 + 50 * share) * random.uniform(0.5, 1.2)),
+            compressed_hu=float(random.uniform(30, 90)),
+            rim_hu=None,
+        )
+
     @property
     def pull_mm(self) -> float:
         """Much fluid pushes the mediastinum away."""

@@ -47,20 +47,7 @@ class Oedema(LesionPlan):
         if random.random() > 0.8:
             return (own,)
         share = float(0.015 + 0.25 * severity * random.random())
-        fluid = Effusion(
-            sides=sides,
-            severity=severity,
-            form="free",
-            fluid_hu=float(random.uniform(0, 14)),
-            share=share,
-            meniscus_mm=float(random.uniform(30, 60)),
-            meniscus_depth_mm=float(random.uniform(10, 22)),
-            basal_mm=float(random.uniform(30, 80)),
-            compressed_mm=float((2 + 50 * share) * random.uniform(0.5, 1.2)),
-            compressed_hu=float(random.uniform(30, 90)),
-            rim_hu=None,
-        )
-        return own, fluid
+        return own, Effusion.beside(random, own, share, (0, 14), (30, 60), (10, 22), (30, 80))
 
     def paint(self, region: LungRegion, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Haze and septal lines in one pass."""

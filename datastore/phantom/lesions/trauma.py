@@ -45,20 +45,7 @@ class Trauma(LesionPlan):
         if random.random() > 0.7:
             return (own,)
         share = 0.4 * free_share(severity * random.uniform(0.5, 1.0))
-        blood = Effusion(
-            sides=sides,
-            severity=severity,
-            form="free",
-            fluid_hu=float(random.uniform(35, 70)),
-            share=share,
-            meniscus_mm=float(random.uniform(20, 50)),
-            meniscus_depth_mm=float(random.uniform(8, 20)),
-            basal_mm=float(random.uniform(20, 70)),
-            compressed_mm=float((2 + 50 * share) * random.uniform(0.5, 1.2)),
-            compressed_hu=float(random.uniform(30, 90)),
-            rim_hu=None,
-        )
-        return own, blood
+        return own, Effusion.beside(random, own, share, (35, 70), (20, 50), (8, 20), (20, 70))
 
     def paint(self, region: LungRegion, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Paint haze, denser patches in it and tears in these."""
