@@ -53,7 +53,7 @@ def write_series(
             "SeriesInstanceUID": uid,
             "SeriesDescription": "Thorax 2.5 B40f",
             "PatientName": "Doe^Jane",
-            "PatientID": "secret-4711",
+            "PatientID": "secret-47w1",
             "Modality": "CT",
             "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
             "SamplesPerPixel": 1,

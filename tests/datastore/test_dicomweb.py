@@ -59,10 +59,10 @@ class Pacs:
         self.uids: dict[str, str] = {}
         self.studies: dict[str, str] = {}
         first, second, third = generate_uid(), generate_uid(), generate_uid()
-        self._add(top, "thorax", first, PatientID="secret-4711")
-        self._add(top, "sharp", first, PatientID="secret-4711", SeriesDescription="Lunge  1.0 B70f")
-        self._add(top, "localizer", first, PatientID="secret-4711", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-        self._add(top, "gap", second, PatientID="secret-4711", skip=(3,))
+        self._add(top, "thorax", first, PatientID="secret-47w1")
+        self._add(top, "sharp", first, PatientID="secret-47w1", SeriesDescription="Lunge  1.0 B70f")
+        self._add(top, "localizer", first, PatientID="secret-47w1", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+        self._add(top, "gap", second, PatientID="secret-47w1", skip=(3,))
         self._add(top, "oblique", third, PatientID="secret-4712", orientation=(0.8, 0.6, 0, -0.6, 0.8, 0))
         self._add(top, "mr", third, PatientID="secret-4712", Modality="MR")
         self._add(top, "nobody", third, PatientID="ANONYMOUS", slices=4)
@@ -240,7 +240,7 @@ def test_a_service_that_dies_in_the_middle_of_a_series_leaves_nothing(tmp_path: 
 
 def test_a_service_that_goes_away_ends_the_search_with_one_error() -> None:
     with pytest.raises(UnreachableError, match=r"^http://127\.0\.0\.1:\d+/pacs: cannot be reached \(Conn.*\)$"):
-        find(f"http://127.0.0.1:{free_port()}/pacs", filters={"PatientID": "secret-4711"})
+        find(f"http://127.0.0.1:{free_port()}/pacs", filters={"PatientID": "secret-47w1"})
 
 
 def test_a_service_that_dies_during_the_search_is_no_damaged_series(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def image(series: str, number: int, **more: object) -> dict[str, object]:
         "00080018": typed("UI", f"{series}.{number}"),
         "00080060": typed("CS", "CT"),
         "00100010": typed("PN", {"Alphabetic": "Doe^Jane"}),
-        "00100020": typed("LO", "secret-4711"),
+        "00100020": typed("LO", "secret-47w1"),
         "0020000D": typed("UI", "1.2"),
         "0020000E": typed("UI", series),
         "00200013": typed("IS", number),
