@@ -17,11 +17,12 @@ PART_SHARE, COARSE_SHARE, CIRCLE_SHARE, WIDE_SHARE = 0.15, 0.15, 0.06, 0.8
 
 
 def augment_cohort(
-    image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
+    image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int, *, ill: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Deform a slice of a synthetic patient and vary its looks, mostly far beyond what is natural.
 
-    With natural looks alone, a network lost dark lung and found lung in table foam; see `deform` for the shapes.
+    With natural looks alone, a network lost dark lung and found lung in table foam; see `deform` for the shapes. Where
+    not `ill`, no lung gets dense areas, fluid or haze that it did not have: for cohorts whose lungs are all healthy.
     """
     deformation = draw_deformation(random)
     if random.random() < PART_SHARE:
@@ -31,6 +32,8 @@ def augment_cohort(
         image = coarse(image, random.uniform(1.3, 4.0) * size / 256)
     wide = random.random() < WIDE_SHARE
     looks = draw_wide_looks(random, has_lung=bool(labels.any())) if wide else draw_gentle_looks(random)
+    if not ill:
+        looks = replace(looks, dense_share=(0.0, 0.0), layer_share=(0.0, 0.0), hazy_share=0.0)
     image = dress(image, labels, looks)
     if random.random() < CIRCLE_SHARE:
         return round_view(image, labels, random.uniform(0.42, 0.62))

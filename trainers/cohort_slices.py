@@ -9,21 +9,15 @@ import numpy as np
 
 from datastore.phantom.acquisition import Acquisition, acquire, draw_acquisition
 from datastore.phantom.anatomy import build_scene
+from datastore.phantom.cohorts import COHORTS, draw_plan
 from datastore.phantom.lesions import LesionPlan, add_lesions, draw_lesions
-from datastore.phantom.patient import Patient, draw_patient
+from datastore.phantom.patient import Patient
 from datastore.phantom.view import View, draw_view
 from infers.preprocess import Preprocessing
 from trainers.slices import TrainingSlices, training_slices
 
-ILL_SHARES = {"anatomy3": 0.0, "routine": 0.55}
-"""Share of patients with diseases of the lung, by cohort."""
-VIEW_SHARES = {
-    "chest": 0.72,
-    "trunk": 0.07,
-    "whole body": 0.03,
-    "abdomen with lung bases": 0.11,
-    "head and neck": 0.07,
-}
+VIEW_SHARES = {"abdomen with lung bases": 0.1, "head and neck": 0.06}
+"""Share of patients of whom that is shown instead of what their cohort shows: slices without lung, and its ends."""
 WINDOWS = {"whole": 0.68, "narrow": 0.1, "one lung": 0.14, "part": 0.08}
 """What of each slice is kept: many scans of real life are reconstructed around one lung, or cut the skin off."""
 THICKNESS_MM = {"thin": (1.0, 2.4), "usual": (2.6, 5.0), "thick": (5.2, 7.4)}
@@ -36,13 +30,13 @@ class CohortPlan:
     """Which patients to render.
 
     Attributes:
-        cohort: `anatomy3`, healthy lungs in every body, or `routine`, about half of them ill.
+        cohort: One of `COHORTS`.
         seed: Of the cohort.
         patients: How many.
         first: Number of the first patient.
         slices: Kept of each patient at most, evenly spread.
         chest_only: Whether all views are whole slices of the chest, as for judging.
-        diseases: Kinds to draw from, one for each patient in turn; empty leaves it to the cohort.
+        diseases: That every patient has, in place of those of the cohort; () for healthy ones.
     """
 
     cohort: str
@@ -51,7 +45,7 @@ class CohortPlan:
     first: int = 0
     slices: int = 44
     chest_only: bool = False
-    diseases: tuple[str, ...] = ()
+    diseases: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown cohorts.
@@ -59,8 +53,8 @@ class CohortPlan:
         Raises:
             ValueError: If there is no cohort of that name.
         """
-        if self.cohort not in ILL_SHARES:
-            raise ValueError(f"expected a cohort of {', '.join(ILL_SHARES)}, got {self.cohort!r}")
+        if self.cohort not in COHORTS:
+            raise ValueError(f"expected a cohort of {', '.join(COHORTS)}, got {self.cohort!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,17 +89,21 @@ def cohort_slices(plan: CohortPlan, how: Preprocessing = Preprocessing()) -> Ite
 
 
 def draw_examination(plan: CohortPlan, number: int) -> Examination:
-    """Draw the examination of that number; a function of the plan's seed and the number."""
+    """Draw the examination of that number; patient and diseases are those of `draw_plan`."""
+    drawn = draw_plan(plan.cohort, number + 1, plan.seed)
     random = np.random.default_rng([plan.seed, number])
-    patient = draw_patient(random)
-    view = draw_view(random, patient, "chest" if plan.chest_only else _one_of(random, VIEW_SHARES))
-    if plan.diseases:
-        lesions = draw_lesions(random, [plan.diseases[number % len(plan.diseases)]])
-    else:
-        lesions = draw_lesions(random) if random.random() < ILL_SHARES[plan.cohort] else ()
+    view = drawn.main.view
+    other = _one_of(random, {"": 1 - sum(VIEW_SHARES.values()), **VIEW_SHARES})
+    if plan.chest_only:
+        view = draw_view(random, drawn.patient, "chest")
+    elif other:
+        view = draw_view(random, drawn.patient, other)
+    lesions = drawn.lesions
+    if plan.diseases is not None:
+        lesions = draw_lesions(random, plan.diseases) if plan.diseases else ()
     spacing_mm = _draw_spacing(random, view)
     return Examination(
-        patient=patient,
+        patient=drawn.patient,
         view=view,
         lesions=lesions,
         spacing_mm=spacing_mm,

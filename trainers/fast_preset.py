@@ -14,9 +14,9 @@ import torch
 
 from datastore.atomic import sha256_of, write_bytes
 from datastore.phantom import chest_phantom
+from infers.metrics import score
 from infers.models import Model, load_model
 from infers.segment import segment
-from trainers.held_out import dice
 from trainers.phantom_slices import PhantomPlan, augment_phantom, phantom_slices
 from trainers.pretraining import fast_training, train_and_save
 from trainers.slices import TrainingSlices, cache_slices
@@ -58,8 +58,7 @@ def _held_out_dice(model: Model, phantoms: int) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + phantoms):
         made = chest_phantom(seed, lesion=bool(seed % 2))
-        found, truth = segment(made.image, model).array, made.lungs.array
-        right, left = dice(found == 1, truth == 1), dice(found == 2, truth == 2)
+        right, left = (one.dice for one in score(made.lungs, segment(made.image, model)))
         rows.append({"seed": seed, "right_dice": right, "left_dice": left})
         log.info("held-out phantom %d: Dice right %.4f, left %.4f", seed, right, left)
     return rows

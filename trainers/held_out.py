@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from datastore.geometry import Geometry
 from datastore.phantom.lesions import KINDS
+from datastore.volume import Volume
+from infers.metrics import score
 from infers.models import Model, load_model
 from trainers.cohort_slices import CohortPlan, draw_examination, render
 
 FIRST_JUDGED, APART = 2_000_000, 1_000  # numbers of patients, far from those of training
 HEALTHY = "healthy"
 CONDITIONS = (HEALTHY, *KINDS)
-SIDES = {"right": 1, "left": 2}
+SIDES = "right", "left"
 
 
 def judge(
@@ -34,28 +36,26 @@ def judge(
         conditions: Which of `CONDITIONS`.
 
     Returns:
-        By condition, one record for each patient: `number`, and `right`, `left`, `threshold_right`, `threshold_left`.
+        By condition, one record for each patient: `number`, and `right`, `left`, `threshold_right`, `threshold_left`,
+        None where neither mask nor truth has that lung.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     threshold = load_model("threshold")
     for kind in conditions:
         first = FIRST_JUDGED + APART * CONDITIONS.index(kind)
         diseases = () if kind == HEALTHY else (kind,)
-        plan = CohortPlan("anatomy3", seed, patients, first, chest_only=True, diseases=diseases)
+        plan = CohortPlan("routine", seed, patients, first, chest_only=True, diseases=diseases)
         rows[kind] = []
         for number in range(first, first + patients):
             examination = draw_examination(plan, number)
             hu, lungs = render(examination)
+            z, y, x = examination.spacing_mm
+            truth = Volume(lungs, Geometry((x, y, z)))
             row: dict[str, Any] = {"number": number}
             for prefix, judged in (("", model), ("threshold_", threshold)):
-                found = judged.predict(hu, examination.spacing_mm)
-                row |= {f"{prefix}{side}": dice(found == label, lungs == label) for side, label in SIDES.items()}
+                found = truth.with_array(judged.predict(hu, examination.spacing_mm))
+                dices = (None if math.isnan(one.dice) else one.dice for one in score(truth, found))
+                row |= {f"{prefix}{side}": dice for side, dice in zip(SIDES, dices, strict=True)}
             rows[kind].append(row)
-            say(f"{kind} {number}: Dice right {row['right']:.4f}, left {row['left']:.4f}")
+            say(f"{kind} {number}: Dice " + ", ".join(f"{side} {row[side]}" for side in SIDES))
     return rows
-
-
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Overlap of two masks, 1.0 where both are empty."""
-    either = np.count_nonzero(found) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(found & truth) / either if either else 1.0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from datastore.atomic import sha256_of, write_bytes
+from datastore.phantom.prevalence import STORIES
 from infers.manifest import WEIGHTS
 from infers.models import load_model
 from infers.stored_model import CARD
@@ -28,6 +30,7 @@ METRICS_FILE, CACHE_FOLDER = "metrics.json", "cache"
 SMALL_SHARE = 0.75  # of the steps run on slices of half the size
 FIRST_WATCHED = 1_000_000  # far from the patients that training sees
 WATCHED_PATIENTS, WATCHED_SLICES = 16, 11  # at most; of each
+SAID_EVERY = 10  # patients
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Pretraining:
     """
 
     cohort: str
-    patients: int = 230
-    steps: int = 2400
+    patients: int = 250
+    steps: int = 3200
     base_channels: int = 16
     seed: int = 1
     held_out: int = 2
@@ -54,6 +57,10 @@ class Pretraining:
         """How the network is trained."""
         plan = fast_training(self.seed, self.steps, self.base_channels, 2e-3, 0.0)
         return replace(plan, stages=stages_of(self.steps))
+
+    def augment(self) -> Augment:
+        """What is done to slices; a cohort without diseases stays without."""
+        return partial(augment_cohort, ill=any(story.diseases for story in STORIES[self.cohort]))
 
     def learned(self) -> CohortPlan:
         """Patients to learn from."""
@@ -70,8 +77,8 @@ def stages_of(steps: int) -> tuple[Stage, ...]:
 
     The slow end of the first cosine is left out: it would only sharpen what the second stage changes again.
 
-    >>> [stage.steps for stage in stages_of(2400)]
-    [1800, 600]
+    >>> [stage.steps for stage in stages_of(3200)]
+    [2400, 800]
     """
     small = round(SMALL_SHARE * steps)
     return (
@@ -109,11 +116,11 @@ def pretrain(plan: Pretraining, out: Path, command: str, say: Callable[[str], No
         The metrics as written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    slices = _cached(out, "training", plan.learned())
-    watched = _cached(out, "watched", plan.watched())
+    slices = _cached(out, "training", plan.learned(), say)
+    watched = _cached(out, "watched", plan.watched(), say)
     say(f"{len(slices)} slices of {plan.patients} patients, {int(slices.has_lung.sum())} of them with lung")
     weights = out / WEIGHTS
-    train_and_save(plan.training(), slices, watched, augment_cohort, weights, say)
+    train_and_save(plan.training(), slices, watched, plan.augment(), weights, say)
     metrics = {
         "command": command,
         "sha256": sha256_of(weights),
@@ -149,6 +156,11 @@ def train_and_save(
     return network
 
 
-def _cached(out: Path, name: str, plan: CohortPlan) -> TrainingSlices:
-    most = plan.patients * plan.slices
-    return cache_slices(out / CACHE_FOLDER / name, cohort_slices(plan), most, asdict(plan))
+def _cached(out: Path, name: str, plan: CohortPlan, say: Callable[[str], None]) -> TrainingSlices:
+    def rendered() -> Iterator[TrainingSlices]:
+        for number, part in enumerate(cohort_slices(plan), start=1):
+            if number % SAID_EVERY == 0 or number == plan.patients:
+                say(f"{name}: {number} of {plan.patients} patients rendered")
+            yield part
+
+    return cache_slices(out / CACHE_FOLDER / name, rendered(), plan.patients * plan.slices, asdict(plan))

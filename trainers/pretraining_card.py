@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from infers.manifest import WEIGHTS
+from trainers.held_out import SIDES
 
 
 def pretraining_card(metrics: Mapping[str, Any]) -> str:
@@ -59,9 +60,9 @@ def _stage(stage: Mapping[str, Any]) -> str:
 
 def _row(kind: str, patients: list[dict[str, Any]]) -> str:
     means = [
-        float(np.mean([patient[name] for patient in patients]))
+        float(np.mean([patient[name] for patient in patients if patient[name] is not None]))
         for name in ("right", "left", "threshold_right", "threshold_left")
     ]
-    worst = min(min(patient["right"], patient["left"]) for patient in patients)
+    worst = min(patient[side] for patient in patients for side in SIDES if patient[side] is not None)
     right, left, *threshold = (f"{mean:.3f}" for mean in means)
     return f"| {kind} | {len(patients)} | {right} | {left} | {worst:.3f} | {' | '.join(threshold)} |"

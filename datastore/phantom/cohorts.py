@@ -12,7 +12,7 @@ from datastore.phantom.prevalence import Story, draw_age, draw_diseases, draw_st
 from datastore.phantom.protocols import draw_study, draw_view_kind
 from datastore.phantom.scans import SyntheticScan, render_scan
 
-__all__ = ["COHORTS", "PatientPlan", "SeriesPlan", "SyntheticScan", "draw_cohort", "render_scan"]
+__all__ = ["COHORTS", "PatientPlan", "SeriesPlan", "SyntheticScan", "draw_cohort", "draw_plan", "render_scan"]
 
 COHORTS = ("anatomy3", "routine", "ltrc", "lctsc", "vessel12")
 """As the sets that they stand for: VISCERAL Anatomy3, a university hospital's routine, LTRC, LCTSC and VESSEL12."""
@@ -35,16 +35,17 @@ def draw_cohort(cohort: str, count: int, seed: int) -> tuple[PatientPlan, ...]:
     >>> [plan.name for plan in draw_cohort("ltrc", 2, seed=1)]
     ['ltrc-0001', 'ltrc-0002']
     """
-    if cohort not in COHORTS:
-        raise ValueError(f"unknown cohort {cohort!r}: expected one of {', '.join(COHORTS)}")
     if count < 1:
         raise ValueError(f"expected 1 patient or more, got {count}")
+    return tuple(draw_plan(cohort, number, seed) for number in range(1, count + 1))
+
+
+def draw_plan(cohort: str, number: int, seed: int) -> PatientPlan:
+    """Draw one patient of a cohort, by number from 1; see `draw_cohort`."""
+    if cohort not in COHORTS:
+        raise ValueError(f"unknown cohort {cohort!r}: expected one of {', '.join(COHORTS)}")
     if seed < 0:
         raise ValueError(f"expected a seed of 0 or more, got {seed}")
-    return tuple(_draw_plan(cohort, number, seed) for number in range(1, count + 1))
-
-
-def _draw_plan(cohort: str, number: int, seed: int) -> PatientPlan:
     random = np.random.default_rng([seed, COHORTS.index(cohort), number])
     story = draw_story(random, cohort)
     kind = draw_view_kind(random, cohort, story)

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from lungapp.cli.options import json_option, print_json
+from lungapp.cli.phantom import COHORT_NAMES
 
 
 @click.command()
-@click.option("--cohort", type=click.Choice(["anatomy3", "routine"]), required=True, help="What to learn from.")
+@click.option("--cohort", type=click.Choice(COHORT_NAMES), required=True, help="What to learn from.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="A folder.")
-@click.option("--patients", type=click.IntRange(min=2), default=230, show_default=True, help="To render.")
-@click.option("--steps", type=click.IntRange(min=1), default=2400, show_default=True, help="Minibatches of 14 slices.")
+@click.option("--patients", type=click.IntRange(min=2), default=250, show_default=True, help="To render.")
+@click.option("--steps", type=click.IntRange(min=1), default=3200, show_default=True, help="Minibatches of 14 slices.")
 @click.option("--base-channels", type=click.IntRange(1, 64), default=16, show_default=True, help="Width of the U-net.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from trainers.augmentation import deform, draw_deformation
 from trainers.cohort_augmentation import augment_cohort, coarse, part_of
@@ -106,3 +107,18 @@ def test_coarse_pixels_are_the_mean_of_fine_ones() -> None:
     assert made.std() < 0.3
     np.testing.assert_allclose(coarse(np.full((64, 64), 0.25, np.float32), 4.0), 0.25, atol=1e-6)
     np.testing.assert_array_equal(coarse(noise, 0.8), noise)
+
+
+def test_healthy_lungs_stay_healthy() -> None:
+    healthy = np.where(DENSE, np.float32(0.1), IMAGE)
+
+    def most_dense(ill: bool) -> float:
+        shares = []
+        for seed in range(60):
+            image, labels = augment_cohort(healthy, LABELS, np.random.default_rng(seed), SIZE, ill=ill)
+            hu = image * (HIGHEST_HU - AIR_HU) + AIR_HU
+            smooth = ndimage.uniform_filter(hu, 9)  # strands and noise are no disease
+            shares.append((smooth[ndimage.binary_erosion(labels > 0, iterations=5)] > -150).mean())
+        return float(np.nanmax(shares))
+
+    assert most_dense(True) > 0.2 > 0.05 > most_dense(False)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datastore.phantom.cohorts import draw_cohort
 from infers.preprocess import Preprocessing
 from trainers.cohort_slices import (
-    ILL_SHARES,
     THICKNESS_MM,
     THIN_SLICES,
     VIEW_SHARES,
@@ -49,17 +49,20 @@ def test_an_examination_is_a_function_of_seed_and_number(chest: Examination) -> 
     assert draw_examination(replace(PLAN, seed=4), 7).patient != first.patient
 
 
-def test_every_view_and_window_comes_about_as_often_as_it_should(drawn: list[Examination]) -> None:
+def test_some_patients_show_what_has_no_lung_and_every_window_comes(drawn: list[Examination]) -> None:
     views = Counter(one.view.kind for one in drawn)
     for kind, share in VIEW_SHARES.items():
-        assert views[kind] / len(drawn) == pytest.approx(share, abs=0.06)
+        assert views[kind] / len(drawn) > 0.8 * share
+    assert views["chest"] > len(drawn) / 2
     assert {one.window for one in drawn} == set(WINDOWS)
-    assert sum(VIEW_SHARES.values()) == pytest.approx(1) and sum(WINDOWS.values()) == pytest.approx(1)
+    assert sum(WINDOWS.values()) == pytest.approx(1)
 
 
-def test_about_half_of_routine_is_ill_and_nobody_of_anatomy3(drawn: list[Examination]) -> None:
+def test_patients_are_those_of_the_cohort(drawn: list[Examination]) -> None:
+    for one, plan in zip(drawn[:40], draw_cohort("routine", 40, seed=3), strict=True):
+        assert (one.patient, one.lesions) == (plan.patient, plan.lesions)
     ill = [one for one in drawn if one.lesions]
-    assert len(ill) / len(drawn) == pytest.approx(ILL_SHARES["routine"], abs=0.08)
+    assert 0.6 < len(ill) / len(drawn) < 0.95
     assert len({lesion.kind for one in ill for lesion in one.lesions}) > 12
     healthy = replace(PLAN, cohort="anatomy3")
     assert not any(draw_examination(healthy, number).lesions for number in range(40))
@@ -71,12 +74,13 @@ def test_slices_are_thin_and_thick(drawn: list[Examination]) -> None:
         assert ((thicknesses >= low) & (thicknesses <= high)).mean() > 0.15
 
 
-def test_patients_to_judge_on_show_whole_chests_and_one_disease() -> None:
-    plan = replace(PLAN, chest_only=True, diseases=("effusion", "mass"))
+@pytest.mark.parametrize("diseases", [(), ("mass",)])
+def test_patients_to_judge_on_show_whole_chests_and_the_given_disease(diseases: tuple[str, ...]) -> None:
+    plan = replace(PLAN, chest_only=True, diseases=diseases)
     for number in range(20):
         one = draw_examination(plan, number)
         assert (one.view.kind, one.window) == ("chest", "whole")
-        assert ("effusion", "mass")[number % 2] in {lesion.kind for lesion in one.lesions}
+        assert {lesion.kind for lesion in one.lesions} == set(diseases)
 
 
 def test_thin_slices_are_not_more_than_a_patient_may_cost(chest: Examination) -> None:
@@ -118,5 +122,5 @@ def test_slices_are_ready_for_the_network() -> None:
 
 
 def test_an_unknown_cohort_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a cohort of anatomy3, routine, got 'lola'"):
+    with pytest.raises(ValueError, match="expected a cohort of anatomy3, routine, ltrc, lctsc, vessel12, got 'lola'"):
         CohortPlan("lola", 1, 1)

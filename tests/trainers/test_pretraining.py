@@ -12,7 +12,7 @@ import torch
 
 from infers.models import load_model
 from infers.weights import load_weights
-from trainers.held_out import CONDITIONS, HEALTHY, dice, judge
+from trainers.held_out import CONDITIONS, HEALTHY, judge
 from trainers.pretraining import METRICS_FILE, Pretraining, pretrain, train_and_save
 from trainers.pretraining_card import pretraining_card
 from trainers.slices import TrainingSlices
@@ -66,6 +66,11 @@ def test_weights_are_written_in_half_precision_and_again_the_same(tmp_path: Path
     assert len(said) == 2 and "step 2/2" in said[0]
 
 
+def test_a_cohort_without_diseases_gets_none_by_augmentation() -> None:
+    assert PLAN.augment().keywords == {"ill": True}  # type: ignore[attr-defined]
+    assert replace(PLAN, cohort="anatomy3").augment().keywords == {"ill": False}  # type: ignore[attr-defined]
+
+
 def test_finished_training_is_not_begun_anew(tmp_path: Path, boxes: TrainingSlices) -> None:
     said: list[str] = []
     for _ in range(2):
@@ -85,7 +90,7 @@ def test_the_card_has_the_figures() -> None:
                                 {"steps": 7, "half_size": False, "learning_rate": 0.001}]},
         "training_slices": 300,
         "training_slices_with_lung": 200,
-        "held_out": {"mass": [row, {**row, "right": 0.8}], "covid": []},
+        "held_out": {"mass": [row, {**row, "right": 0.8, "left": None}], "covid": []},
     }  # fmt: skip
     card = pretraining_card(metrics)
     assert "| mass | 2 | 0.850 | 0.700 | 0.700 | 0.500 | 0.250 |" in card and "| covid" not in card
@@ -95,12 +100,6 @@ def test_the_card_has_the_figures() -> None:
                   "7 slices with lung + 6 without"):  # fmt: skip
         assert words in card.replace("**", "")
     assert "## Figures" not in pretraining_card({**metrics, "held_out": {"mass": []}})
-
-
-def test_dice_of_two_empty_masks_is_one() -> None:
-    one, other = np.array([True, True, False]), np.array([True, False, False])
-    assert dice(one, other) == pytest.approx(2 / 3)
-    assert dice(one & False, one & False) == 1.0 and dice(one, one & False) == 0.0
 
 
 @pytest.mark.slow
