@@ -12,8 +12,7 @@ from datastore.dicomweb_access import Credentials, is_uid
 from datastore.dicomweb_search import Query, find_rows, without_url
 from datastore.dicomweb_service import DicomwebError, Service, UnreachableError
 from datastore.records import NewCase, NewExclusion, Source
-from datastore.series import NotCTError
-from datastore.slices import NO_PATIENT, SliceError
+from datastore.slices import NO_PATIENT, NotCTError, SliceError
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datastore.headers import read_header
-from datastore.series import NotCTError, Rejected, Series, assemble, exclusion_of
-from datastore.slices import Flaw, Slice, SliceError, facts_of, slices_of
+from datastore.series import Rejected, Series, assemble, exclusion_of
+from datastore.slices import Flaw, NotCTError, Slice, SliceError, facts_of, slices_of
 from datastore.wording import first_line
 
 MOST_BUFFERED = 1_000_000  # files; about 650 bytes each

@@ -13,7 +13,7 @@ import numpy as np
 
 from datastore.geometry import Geometry
 from datastore.records import NewExclusion, Source
-from datastore.slices import Flaw, SeriesFacts, Slice, SliceError
+from datastore.slices import Flaw, NotCTError, SeriesFacts, Slice, SliceError
 from datastore.stacking import stack
 
 
@@ -75,10 +75,6 @@ class Rejected:
     def series_uid(self) -> str | None:
         """Of the series, or None for a file that could belong to any."""
         return self.exclusion.source.series_uid if self.exclusion else None
-
-
-class NotCTError(SliceError):
-    """A series that is fine but no CT volume: another modality, a localizer, a report."""
 
 
 def assemble(items: Sequence[Slice | Flaw]) -> Series:

@@ -124,6 +124,10 @@ class SliceError(ValueError):
         self.path = path
 
 
+class NotCTError(SliceError):
+    """A series that is fine but no CT volume: another modality, a localizer, bolus monitoring, a report."""
+
+
 def facts_of(header: Header, patient_of: Callable[[str], str]) -> SeriesFacts:
     """What a file says of its series; of the PatientID only what `patient_of` makes of it is kept.
 

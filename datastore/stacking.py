@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datastore.slices import Slice, SliceError
+from datastore.slices import NotCTError, Slice, SliceError
 
 GAP_TOLERANCE = 0.1  # share of the slice distance; scanners round positions, a missing slice doubles it
 FEW_GAPS = 0.1  # share of the steps; where more are uneven, the spacing itself changes
@@ -22,6 +22,7 @@ def stack(slices: Sequence[Slice]) -> tuple[list[Slice], float]:
     """Slices sorted along their normal, and the distance between them in mm.
 
     Raises:
+        NotCTError: If they all show one place.
         SliceError: If they are not one evenly spaced stack of parallel slices without tilt.
     """
     first = slices[0]
@@ -65,6 +66,8 @@ def _check_alike(slices: Sequence[Slice]) -> None:
 def _even_step(steps: np.ndarray, ordered: Sequence[Slice]) -> float:
     """The mean distance of slices in mm, where all steps between them are alike; see `stack` for the errors."""
     twice = np.flatnonzero(steps < 1e-3)
+    if len(twice) == len(steps) and any(ordered[0].position_mm):  # at the origin, somebody wiped the positions out
+        raise NotCTError(f"{len(ordered)} images of one place, as of bolus monitoring: no volume")
     if len(twice):
         at = int(twice[0])
         raise SliceError(f"{len(twice) + 1} slices share a position, from slice {at + 1} on", ordered[at + 1].path)

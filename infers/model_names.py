@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infers.published import fused_named, published_named
-from infers.shipped import FAST
+from infers.weights import ANATOMY3, BOOTSTRAP
 from infers.weights_metadata import MODEL_NAME
 
 THRESHOLD = "threshold"
-SHIPPED = {"fast": FAST}
+JOINED = "bootstrap"
+"""The default: the network of that name in `SHIPPED`, with the border of air; see `infers.joined_model`."""
+SHIPPED = {JOINED: BOOTSTRAP, "fast": BOOTSTRAP, "anatomy3": ANATOMY3}
 RESERVED = (THRESHOLD, "current", *SHIPPED)
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -49,7 +51,7 @@ def unknown_model(name: str, known: Sequence[str]) -> ValueError:
         name: That is none of a model.
         known: Names of stored models.
     """
-    names = ", ".join((THRESHOLD, *SHIPPED, *known))
+    names = ", ".join((*SHIPPED, THRESHOLD, *known))
     reason = f"no model {name[:80]!r}: expected {names}, or a file of weights (.safetensors, .pth)"
     published = published_named(name)
     if published is None:

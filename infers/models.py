@@ -12,10 +12,11 @@ import torch
 
 from datastore.labels import LUNG_NAMES, LUNGS, Structure
 from infers.fused_model import FusedModel
-from infers.model_names import THRESHOLD
+from infers.joined_model import JoinedModel
+from infers.model_names import JOINED, THRESHOLD
 from infers.model_store import find_weights
 from infers.network_model import NetworkModel
-from infers.options import Options
+from infers.options import Options, Postprocessing
 from infers.published import fused_named
 from infers.threshold import threshold_lungs
 from infers.weights import load_weights
@@ -74,7 +75,7 @@ class ThresholdModel:
 
 
 def load_model(
-    name: str | Path = THRESHOLD,
+    name: str | Path = JOINED,
     device: str = "auto",
     options: Options = Options(),
     *,
@@ -84,8 +85,10 @@ def load_model(
     """The model of that name, or the one in that file.
 
     Args:
-        name: `threshold`, `fast`, the name of a stored model in any case, a fused pair (`LTRCLobes_R231`), or the path
-            of weights (.safetensors, or lungmask's .pth).
+        name: `bootstrap`, the network that comes with lungapp, which learns its border from the air unless `options`
+            ask for another postprocessing; `fast`, that network alone; `anatomy3`, the one that saw healthy lungs
+            alone; `threshold`; the name of a stored model in any case; a fused pair (`LTRCLobes_R231`); or the path of
+            weights (.safetensors, or lungmask's .pth).
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:1`.
         options: How a network segments; the threshold has none.
         fill: A second network that says where lung is, for one that says which lobe (lungmask's fused mode).
@@ -102,7 +105,9 @@ def load_model(
         return FusedModel(*(_network(which, device, options, stores) for which in (name, fill)))
     if str(name).lower() == THRESHOLD:
         return ThresholdModel()
-    return _network(name, device, options, stores)
+    network = _network(name, device, options, stores)
+    is_joined = str(name).lower() == JOINED and options.postprocess == Postprocessing.DEFAULT
+    return JoinedModel(network) if is_joined else network
 
 
 def load_lung_model(name: str | Path, device: str = "auto", *, stores: Sequence[Path] = ()) -> Model:

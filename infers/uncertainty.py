@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from datastore.volume import Volume
+from infers.joined_model import JoinedModel
 from infers.models import Model
 from infers.network_model import NetworkModel, run_slices
 from infers.perturbations import PerturbedBackend, perturbations
@@ -61,6 +62,8 @@ def uncertainty(volume: Volume, model: Model) -> Uncertainty:
     Raises:
         ValueError: If the model is no network: only those give probabilities.
     """
+    if isinstance(model, JoinedModel):
+        model = model.network
     if not isinstance(model, NetworkModel):
         raise ValueError(f"uncertainty needs a network, got the model {model.version}, which gives no probabilities")
     upright = volume.to_lps()

@@ -12,7 +12,7 @@ import secrets
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,12 @@ class LungApp(MONAILabelApp):
         return RegistryDatastore(self.registry, self.images, self.project.settings.project.name)
 
     def init_infers(self) -> dict[str, InferTask]:
-        """`threshold` always; `unet` once weights are published."""
-        served = ServedModel(self.project.models, self.project.settings.model.device)
+        """`unet`, what is published or else the network that comes with lungapp, and `threshold`."""
+        device = self.project.settings.model.device
+        served, shipped = ServedModel(self.project.models, device), cache(partial(load_model, device=device))
         threshold = load_model(THRESHOLD)
         return {
-            "unet": LungInfer(served, lambda: served.weights() is not None, "Lungs by U-net, slice by slice"),
+            "unet": LungInfer(lambda: served() or shipped(), lambda: True, "Lungs by U-net, slice by slice"),
             THRESHOLD: LungInfer(lambda: threshold, lambda: True, threshold.description),
         }
 

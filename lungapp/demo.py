@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import socket
@@ -10,11 +11,15 @@ import tempfile
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lungapp.project import Project, init_project
 
+if TYPE_CHECKING:
+    from datastore.phantom.plans import PatientPlan
+
 DEFAULT_PORT = 8000
-LESION_EVERY = 3  # each third phantom has a dense lesion, which thresholding misses: something to correct
+SHOWN, SIZE, SLICES = ("chest", "trunk"), 192, 110  # small, so that the first page is there soon
 
 
 def run_demo(
@@ -55,9 +60,9 @@ def run_demo(
 
 
 def make_demo_project(folder: Path, case_count: int, say: Callable[[str], object]) -> Project:
-    """A project of phantoms with preliminary masks by thresholding."""
+    """A project of synthetic patients as they come to a hospital, with preliminary masks."""
     from datastore.nifti import write_nifti
-    from datastore.phantom import chest_phantom
+    from datastore.phantom.cohorts import render_scan
     from infers import load_model
     from lungapp.bootstrap import bootstrap
     from lungapp.ingest import ingest
@@ -66,19 +71,25 @@ def make_demo_project(folder: Path, case_count: int, say: Callable[[str], object
     scans = project.folder / "scans"
     scans.mkdir(exist_ok=True)
     say(f"Making {case_count} synthetic chest CT scans ...")
-    for number in range(1, case_count + 1):
-        phantom = chest_phantom(
-            number, shape=(100, 192, 192), spacing_mm=(3.2, 2.0, 2.0), lesion=number % LESION_EVERY == 0
-        )
-        write_nifti(phantom.image, scans / f"phantom-{number:02d}.nii.gz", compression=1)
+    for plan in demo_patients(case_count):
+        image = render_scan(plan, size=SIZE, slices=SLICES).image
+        write_nifti(image, scans / f"{plan.name}.nii.gz", compression=1)
     registry = project.registry()
     try:
         ingest(registry, [scans], lambda: None)
-        say("Making preliminary masks by thresholding ...")
-        bootstrap(registry, project.images(), load_model("threshold"), lambda **_: None)
+        say("Making preliminary masks with the network that comes with lungapp ...")
+        bootstrap(registry, project.images(), load_model(), lambda **_: None)
     finally:
         registry.close()
     return project
+
+
+def demo_patients(count: int) -> list[PatientPlan]:
+    """The first patients of a routine cohort of whom a chest is scanned."""
+    from datastore.phantom.cohorts import draw_plan
+
+    plans = (draw_plan("routine", number, seed=0) for number in itertools.count(1))
+    return list(itertools.islice((plan for plan in plans if plan.view_kind in SHOWN), count))
 
 
 def _free(port: int) -> int:

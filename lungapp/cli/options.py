@@ -28,9 +28,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 model_option = click.option(
     "--model",
     "model_name",
-    default="threshold",
+    default="bootstrap",
     show_default=True,
-    help="`threshold`, a model of `lungapp models list`, or a file of weights (.safetensors, or lungmask's .pth).",
+    help="`bootstrap`, which comes with lungapp, `threshold`, a model of `lungapp models list`, or a file of weights "
+    "(.safetensors, or lungmask's .pth).",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1; where networks run."

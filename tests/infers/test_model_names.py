@@ -32,12 +32,13 @@ def test_a_file_is_told_from_a_name() -> None:
 def test_an_unknown_name_is_answered_with_those_that_are_known() -> None:
     said = str(unknown_model("R232", ["lungs-1", "R231"]))
     assert said == (
-        "no model 'R232': expected threshold, fast, lungs-1, R231, or a file of weights (.safetensors, .pth)"
+        "no model 'R232': expected bootstrap, fast, anatomy3, threshold, lungs-1, R231, or a file of weights "
+        "(.safetensors, .pth)"
     )
 
 
 def test_a_published_model_that_is_not_imported_is_answered_with_the_very_command() -> None:
     said = str(unknown_model("ltrclobes", ["R231"]))
-    assert "expected threshold, fast, R231, or a file" in said
+    assert "expected bootstrap, fast, anatomy3, threshold, R231, or a file" in said
     assert said.endswith("run `lungapp models import unet_ltrclobes-3a07043d.pth`")
     assert "https://github.com/JoHof/lungmask/releases/download/v0.0/unet_ltrclobes-3a07043d.pth" in said

@@ -383,7 +383,10 @@ def test_a_name_is_looked_for_in_the_given_stores_and_then_in_the_users_own(
     assert find_weights("both") == own_models / "both" / WEIGHTS
     assert find_weights("both", [project.folder]) == project.folder / "both" / WEIGHTS
     assert find_weights("mine", [project.folder]) == own_models / "mine" / WEIGHTS
-    with pytest.raises(ValueError, match="no model 'r23': expected threshold, fast, both, mine, or a file of weights"):
+    with pytest.raises(
+        ValueError,
+        match="no model 'r23': expected bootstrap, fast, anatomy3, threshold, both, mine, or a file of weights",
+    ):
         find_weights("r23", [project.folder])
     with pytest.raises(ValueError, match="lungapp models import unet_r231-d5d2fc3d.pth"):
         load_model("r231")

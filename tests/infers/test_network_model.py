@@ -21,8 +21,7 @@ from infers.native import kernels
 from infers.network_model import NetworkModel
 from infers.options import Backend, Options, Postprocessing
 from infers.preprocess import Preprocessing, preprocess
-from infers.shipped import FAST
-from infers.weights import Weights, load_weights
+from infers.weights import BOOTSTRAP, Weights, load_weights
 
 AS_LUNGMASK = Options(postprocess=Postprocessing.LUNGMASK)
 BACKENDS = [Backend.TORCH, *([Backend.NATIVE] if kernels() else [])]
@@ -66,7 +65,7 @@ def upright(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float]]:
 
 @pytest.fixture(scope="module")
 def fast() -> Weights:
-    return load_weights(FAST)
+    return load_weights(BOOTSTRAP)
 
 
 def assert_masks_are_lungmasks(inferer: LMInferer, weights: Weights, hu: np.ndarray, spacing_mm) -> None:

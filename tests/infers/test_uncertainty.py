@@ -9,14 +9,13 @@ from datastore.phantom import chest_phantom
 from infers import load_model, segment
 from infers.network_model import NetworkModel
 from infers.perturbations import perturbations
-from infers.shipped import FAST
 from infers.uncertainty import StructureUncertainty, _entropy, _numbers, _tally, uncertainty
-from infers.weights import load_weights
+from infers.weights import BOOTSTRAP, load_weights
 
 
 @pytest.fixture(scope="module")
 def model() -> NetworkModel:
-    return NetworkModel(load_weights(FAST), torch.device("cpu"))
+    return NetworkModel(load_weights(BOOTSTRAP), torch.device("cpu"))
 
 
 def by_name(found) -> dict[str, StructureUncertainty]:

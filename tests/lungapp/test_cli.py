@@ -13,8 +13,10 @@ from dicom_series import write_series
 
 from datastore.image_files import read_ct, read_mask, write_mask
 from datastore.nifti import write_nifti
-from datastore.phantom import Phantom, chest_phantom
+from datastore.phantom import Phantom
+from infers import load_model
 from lungapp.cli import main
+from lungapp.demo import demo_patients
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_a_project_is_made_filled_and_listed(tmp_path: Path, scan: Path) -> None
     assert "1 preliminary masks made" in made.output
     assert "0 preliminary masks made" in run("bootstrap", "-p", folder).output
     shown = json.loads(run("cases", "show", "0001", "--json", "-p", folder).output)
-    assert [(label["kind"], label["model"]) for label in shown["labels"]] == [("preliminary", "threshold-1")]
+    assert [(label["kind"], label["model"]) for label in shown["labels"]] == [("preliminary", load_model().version)]
     assert "mask 1  preliminary" in run("cases", "show", "0001", "-p", folder).output
     assert run("cases", "list", "--status", "submitted", "--json", "-p", folder).output.strip() == "[]"
 
@@ -358,5 +360,7 @@ def test_real_ct_is_ingested_and_segmented(real_data: Path, tmp_path: Path) -> N
         assert 2 * ((mask == value) & (truth == value)).sum() / ((mask == value).sum() + (truth == value).sum()) > 0.97
 
 
-def test_phantoms_of_the_demo_have_a_lesion_to_correct() -> None:
-    assert chest_phantom(3, lesion=True).lesion is not None
+def test_patients_of_the_demo_have_lungs_and_diseases_to_correct() -> None:
+    patients = demo_patients(5)
+    assert {plan.view_kind for plan in patients} <= {"chest", "trunk"}
+    assert sum(bool(plan.lesions) for plan in patients) >= 2

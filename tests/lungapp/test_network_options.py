@@ -104,5 +104,5 @@ def test_a_mask_without_the_uncertainty_that_is_asked_for_is_not_taken_for_done(
 
 
 def test_a_model_without_probabilities_has_no_uncertainty(chest: Path, tmp_path: Path) -> None:
-    result = run("segment", chest, "-o", tmp_path / "lungs.nii.gz", "--uncertainty")
+    result = run("segment", chest, "-o", tmp_path / "lungs.nii.gz", "--uncertainty", "--model", "threshold")
     assert_refused(result, "uncertainty needs a network, got the model threshold-1")

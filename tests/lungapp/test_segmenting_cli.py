@@ -23,6 +23,7 @@ from datastore.image_files import read_mask, write_mask
 from datastore.nifti import write_nifti
 from datastore.phantom import Phantom, chest_phantom
 from datastore.volume import Volume
+from infers import load_model
 from lungapp import __version__
 from lungapp.cli import segmenting as command
 from lungapp.output_folder import output_folder
@@ -66,7 +67,7 @@ def test_each_mask_of_a_folder_has_a_report_beside_it(folder: Path, chest: Phant
     assert set(report) == REPORT_FIELDS
     assert report["input"] == str(folder / "chest.nii.gz")
     assert report["output"] == str(target)
-    assert report["model"] == "threshold-1"
+    assert report["model"] == load_model().version
     assert report["software"] == f"lungapp {__version__}"
     assert report["shape"] == [64, 64, 32]
     assert report["spacing_mm"] == [6.0, 6.0, 10.0]
@@ -157,13 +158,12 @@ def test_files_named_one_by_one_are_taken_up_again_too(folder: Path) -> None:
 def test_a_mask_of_another_model_is_no_success(folder: Path) -> None:
     segmented(folder)
     path = folder.parent / "out" / "chest.nii.gz.json"
-    path.write_text(path.read_text().replace("threshold-1", "threshold-0"))
+    version = load_model().version
+    path.write_text(path.read_text().replace(version, "another"))
     result = segmented(folder)
-    assert_refused(
-        result, "made by model threshold-0, asked for threshold-1; --overwrite replaces it", "1 made otherwise"
-    )
+    assert_refused(result, f"made by model another, asked for {version}; --overwrite replaces it", "1 made otherwise")
     assert segmented(folder, "--overwrite").exit_code == 0
-    assert report_of(folder, "chest")["model"] == "threshold-1"
+    assert report_of(folder, "chest")["model"] == version
 
 
 def test_a_table_has_one_row_for_each_scan(folder: Path, chest: Phantom, tmp_path: Path) -> None:

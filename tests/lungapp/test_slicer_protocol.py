@@ -59,7 +59,7 @@ def test_an_annotator_works_through_a_case(annotated: tuple[str, PhantomProject]
     assert not ann.auth_enabled()
     info = ann.info()
     assert info["labels"] == ["right_lung", "left_lung"]
-    assert list(info["models"]) == ["threshold"]  # unet has no weights
+    assert list(info["models"]) == ["unet", "threshold"]
     assert info["datastore"]["total"] == 3
     assert info["datastore"]["completed"] == 0
     assert "config" not in info
@@ -171,7 +171,7 @@ def test_bad_requests_are_refused_in_one_line_and_the_server_goes_on(
         (get("/datastore/label", label=traversal, tag="final"), "bad image id"),
         (get("/datastore/label", label="0001", tag=traversal), "unknown tag"),
         (requests.post(f"{address}/infer/threshold?image=/etc/passwd", timeout=60), "bad image id"),
-        (requests.post(f"{address}/infer/unet?image=0001", timeout=60), "no model 'unet'"),
+        (requests.post(f"{address}/infer/nosuch?image=0001", timeout=60), "no model 'nosuch'"),
         (requests.post(f"{address}/activelearning/nosuch", json={}, timeout=60), "no strategy 'nosuch'"),
     ):
         assert 400 <= response.status_code < 500, response.text
