@@ -19,7 +19,7 @@ from infers.plain_unet import PlainUNet, doubtful
 from infers.postprocess import postprocess
 from infers.preprocess import Preprocessing, preprocess
 from infers.restoring import likeliest, restore, restore_smooth
-from infers.skipping import run_where_lungs_are
+from infers.skipping import run_where_lungs_are, with_tissue
 from infers.torch_unet import give_back_memory
 from infers.weights import Weights
 
@@ -87,7 +87,7 @@ class NetworkModel:
                 mask[indices] = restore_smooth(scores, found, frame)
 
         def run(indices: Sequence[int]) -> None:
-            run_slices(hu, indices, how, self.backend, take)
+            run_slices(hu, indices if as_lungmask else with_tissue(hu, indices), how, self.backend, take)
 
         if self.options.skip:
             run_where_lungs_are(len(hu), spacing_mm[0], run, lambda index: bool(labels[index].any()))

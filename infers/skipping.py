@@ -12,6 +12,7 @@ import numpy as np
 
 STEP_MM = 30.0  # no lung is less tall
 MARGIN_MM = 45.0
+TISSUE_HU, LEAST_TISSUE = -500, 0.005  # share of a slice's pixels
 
 
 def run_where_lungs_are(
@@ -45,3 +46,14 @@ def run_where_lungs_are(
             return int(done.sum())
         run(fresh)
         done[fresh] = True
+
+
+def with_tissue(hu: np.ndarray, indices: Sequence[int]) -> list[int]:
+    """The slices that show more than air: beyond the head and the feet a network may find anything.
+
+    Args:
+        hu: (z, y, x) int16 Hounsfield units.
+        indices: Of the slices to look at.
+    """
+    least = LEAST_TISSUE * hu[0].size
+    return [index for index in indices if np.count_nonzero(hu[index] > TISSUE_HU) >= least]

@@ -18,6 +18,7 @@ from infers.models import Model
 from infers.network_model import NetworkModel, run_slices
 from infers.perturbations import PerturbedBackend, perturbations
 from infers.restoring import restore
+from infers.skipping import with_tissue
 
 LEAST_PROBABILITY = 1e-12
 
@@ -83,7 +84,7 @@ def uncertainty(volume: Volume, model: Model) -> Uncertainty:
         for place, structure in enumerate(structures):
             tallies[indices, place] = _tally(masks == structure.value, entropy) * areas[:, np.newaxis]
 
-    run_slices(hu, range(len(hu)), how, PerturbedBackend(model.backend, variants), take)
+    run_slices(hu, with_tissue(hu, range(len(hu))), how, PerturbedBackend(model.backend, variants), take)
     names = [structure.name for structure in structures]
     return Uncertainty(
         volume.with_lps_array(restore(percent, boxes, (hu.shape[1], hu.shape[2]))),

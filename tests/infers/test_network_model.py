@@ -158,7 +158,7 @@ def test_scans_of_very_few_slices(options, slices, fast):
     assert 2 * both / (np.count_nonzero(mask) + np.count_nonzero(phantom.lungs.array)) > 0.8
 
 
-@pytest.mark.parametrize("options", [Options(), AS_LUNGMASK, Options(smooth=True)])
+@pytest.mark.parametrize("options", [Options(), Options(postprocess=Postprocessing.PAPER), Options(smooth=True)])
 @pytest.mark.parametrize("value_hu", [-1024, -3024, 0, 3071])
 def test_a_scan_of_nothing_has_no_lungs(options, value_hu, fast):
     hu = np.full((12, 64, 64), value_hu, dtype=np.int16)

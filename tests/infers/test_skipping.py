@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infers.skipping import MARGIN_MM, STEP_MM, run_where_lungs_are
+from infers.skipping import MARGIN_MM, STEP_MM, run_where_lungs_are, with_tissue
 
 
 def run_over(truth: np.ndarray, spacing_z_mm: float) -> tuple[list[int], np.ndarray]:
@@ -72,3 +72,12 @@ def test_a_thin_piece_beside_a_lung_is_found(gap_mm, thickness):
     truth[first : first + thickness] = True
     _, seen = run_over(truth, 1.0)
     np.testing.assert_array_equal(seen, truth)
+
+
+def test_slices_of_air_are_passed_over() -> None:
+    hu = np.full((4, 40, 40), -1000, np.int16)
+    hu[1, :2, :3] = 40  # a tube
+    hu[2, 10:20, 10:20] = 40
+    hu[3] = 60
+    assert with_tissue(hu, [0, 1, 2, 3]) == [2, 3]
+    assert with_tissue(hu, [3, 1]) == [3]

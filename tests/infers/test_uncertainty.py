@@ -38,7 +38,7 @@ def test_entropy_lies_on_the_scans_grid_and_at_the_lungs_borders(model):
 
 def test_a_noisy_scan_is_less_certain(model):
     phantom = chest_phantom(2, (8, 96, 96), (30.0, 4.0, 4.0))
-    noise = np.random.default_rng(0).normal(0, 250, phantom.image.array.shape)
+    noise = np.random.default_rng(0).normal(0, 400, phantom.image.array.shape)
     noisy = phantom.image.with_array((phantom.image.array + noise).astype(np.int16))
     sure, unsure = by_name(uncertainty(phantom.image, model)), by_name(uncertainty(noisy, model))
     for name in ("right_lung", "left_lung"):
