@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from trainers.augmentation import Deformation, deform, draw_deformation
+from trainers.deformation import Deformation, deform, draw_deformation
 from trainers.dressing import dress
 from trainers.looks import draw_gentle_looks, draw_wide_looks
-from trainers.phantom_slices import round_view
+from trainers.textures import axes
 
 PART_SHARE, COARSE_SHARE, CIRCLE_SHARE, WIDE_SHARE = 0.15, 0.15, 0.06, 0.8
 
@@ -60,3 +60,10 @@ def coarse(image: np.ndarray, pixels: float) -> np.ndarray:
     fine = torch.from_numpy(image)[np.newaxis, np.newaxis]
     small = functional.interpolate(fine, size=max(8, round(len(image) / pixels)), mode="area")
     return functional.interpolate(small, size=len(image), mode="bilinear")[0, 0].numpy()
+
+
+def round_view(image: np.ndarray, labels: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Air and background beyond a circle, as scanners pad; `radius` in fractions of the slice's side."""
+    y, x = axes(len(image))
+    seen = y**2 + x**2 < radius**2
+    return np.where(seen, image, np.float32(0)), np.where(seen, labels, np.uint8(0))

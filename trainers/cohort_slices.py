@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +17,8 @@ from datastore.phantom.lesions import LesionPlan, add_lesions, draw_lesions
 from datastore.phantom.patient import Patient
 from datastore.phantom.view import View, draw_view
 from infers.preprocess import Preprocessing
-from trainers.slices import TrainingSlices, training_slices
+from trainers.slice_cache import SliceCache
+from trainers.slices import VolumeSlices
 
 VIEW_SHARES = {"abdomen with lung bases": 0.1, "head and neck": 0.06}
 """Share of patients of whom that is shown instead of what their cohort shows: slices without lung, and its ends."""
@@ -80,12 +84,23 @@ class Examination:
     seed: int
 
 
-def cohort_slices(plan: CohortPlan, how: Preprocessing = Preprocessing()) -> Iterator[TrainingSlices]:
-    """Render patient after patient; the same plan gives the same slices."""
+def cohort_slices(plan: CohortPlan, cache: SliceCache, how: Preprocessing = Preprocessing()) -> Iterator[VolumeSlices]:
+    """Render patient after patient, or take them from the cache; the same plan gives the same slices.
+
+    A patient's place in the cache depends on nothing but the patient: plans that have it in common share it.
+    """
     for number in range(plan.first, plan.first + plan.patients):
-        hu, lungs = render(draw_examination(plan, number))
-        kept = np.unique(np.linspace(0, len(hu) - 1, min(len(hu), plan.slices)).round().astype(int))
-        yield training_slices(hu[kept], lungs[kept], how)
+        drawn_from = [plan.cohort, plan.seed, number, plan.slices, plan.chest_only, plan.diseases]
+        source = hashlib.sha256(json.dumps(drawn_from).encode()).hexdigest()
+        slices = cache.volume(source, source, how, partial(_rendered, plan, number))
+        yield VolumeSlices(slices, f"{plan.cohort} {plan.seed} {number}")
+
+
+def _rendered(plan: CohortPlan, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scan and lungs of a patient; `plan.slices` of them at most, evenly spread."""
+    hu, lungs = render(draw_examination(plan, number))
+    kept = np.unique(np.linspace(0, len(hu) - 1, min(len(hu), plan.slices)).round().astype(int))
+    return hu[kept], lungs[kept]
 
 
 def draw_examination(plan: CohortPlan, number: int) -> Examination:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,14 @@ from infers.models import load_model
 from infers.stored_model import CARD
 from infers.unet import UNet
 from infers.weights import save_weights
+from trainers.augmentation import SliceAugment, each_slice
 from trainers.cohort_augmentation import augment_cohort
 from trainers.cohort_slices import CohortPlan, cohort_slices
 from trainers.held_out import judge
 from trainers.pretraining_card import pretraining_card
-from trainers.slices import TrainingSlices, cache_slices
-from trainers.training import Augment, Progress, Stage, TrainingPlan, train
+from trainers.slice_cache import SliceCache
+from trainers.slices import SliceSet, VolumeSlices
+from trainers.training import Progress, Stage, TrainingPlan, train
 
 METRICS_FILE, CACHE_FOLDER = "metrics.json", "cache"
 SMALL_SHARE = 0.75  # of the steps run on slices of half the size
@@ -58,7 +60,7 @@ class Pretraining:
         plan = fast_training(self.seed, self.steps, self.base_channels, 2e-3, 0.0)
         return replace(plan, stages=stages_of(self.steps))
 
-    def augment(self) -> Augment:
+    def augment(self) -> SliceAugment:
         """What is done to slices; a cohort without diseases stays without."""
         return partial(augment_cohort, ill=any(story.diseases for story in STORIES[self.cohort]))
 
@@ -116,8 +118,10 @@ def pretrain(plan: Pretraining, out: Path, command: str, say: Callable[[str], No
         The metrics as written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    slices = _cached(out, "training", plan.learned(), say)
-    watched = _cached(out, "watched", plan.watched(), say)
+    cache = SliceCache(out / CACHE_FOLDER)
+    slices, watched = (
+        _rendered(name, one, cache, say) for name, one in (("training", plan.learned()), ("watched", plan.watched()))
+    )
     say(f"{len(slices)} slices of {plan.patients} patients, {int(slices.has_lung.sum())} of them with lung")
     weights = out / WEIGHTS
     train_and_save(plan.training(), slices, watched, plan.augment(), weights, say)
@@ -139,9 +143,9 @@ def pretrain(plan: Pretraining, out: Path, command: str, say: Callable[[str], No
 
 def train_and_save(
     plan: TrainingPlan,
-    slices: TrainingSlices,
-    watched: TrainingSlices,
-    augment: Augment,
+    slices: SliceSet,
+    watched: SliceSet,
+    augment: SliceAugment,
     weights: Path,
     say: Callable[[str], None],
 ) -> UNet:
@@ -150,17 +154,26 @@ def train_and_save(
     def tell(progress: Progress) -> None:
         say(str(progress))
 
-    network = train(plan, slices, augment, weights.parent, report=tell, held_out=watched, validate_every=500)
+    full, half = (each_slice(augment, size) for size in (slices.size, slices.size // 2))
+    network = train(
+        plan,
+        slices,
+        full,
+        weights.parent,
+        half_size_augment=half,
+        report=tell,
+        held_out=watched,
+        validate_every=500,
+    )
     weights.unlink(missing_ok=True)
     save_weights(copy.deepcopy(network).to(torch.float16), weights)
     return network
 
 
-def _cached(out: Path, name: str, plan: CohortPlan, say: Callable[[str], None]) -> TrainingSlices:
-    def rendered() -> Iterator[TrainingSlices]:
-        for number, part in enumerate(cohort_slices(plan), start=1):
-            if number % SAID_EVERY == 0 or number == plan.patients:
-                say(f"{name}: {number} of {plan.patients} patients rendered")
-            yield part
-
-    return cache_slices(out / CACHE_FOLDER / name, rendered(), plan.patients * plan.slices, asdict(plan))
+def _rendered(name: str, plan: CohortPlan, cache: SliceCache, say: Callable[[str], None]) -> SliceSet:
+    volumes: list[VolumeSlices] = []
+    for volume in cohort_slices(plan, cache):
+        volumes.append(volume)
+        if len(volumes) % SAID_EVERY == 0 or len(volumes) == plan.patients:
+            say(f"{name}: {len(volumes)} of {plan.patients} patients rendered")
+    return SliceSet(volumes)

@@ -15,13 +15,13 @@ from torch.nn import functional
 
 from datastore.atomic import atomic_path
 from infers.unet import UNet
-from trainers.batches import draw_batch
-from trainers.slices import TrainingSlices
+from trainers.augmentation import BatchAugment
+from trainers.batches import StratifiedBatches
+from trainers.slices import SliceSet
 
 CHECKPOINT_FILE = "checkpoint.pt"
 WARM_SHARE = 0.04
 DICE_SMOOTHING = 1.0  # pixels: a class that is neither there nor found costs nothing
-Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,14 @@ class Progress:
 
 def train(
     plan: TrainingPlan,
-    slices: TrainingSlices,
-    augment: Augment,
+    slices: SliceSet,
+    augment: BatchAugment,
     folder: Path,
     *,
+    half_size_augment: BatchAugment | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     report_every: int = 50,
-    held_out: TrainingSlices | None = None,
+    held_out: SliceSet | None = None,
     validate_every: int = 250,
 ) -> UNet:
     """Train a U-net, or go on from the checkpoint in `folder`; the weights come out the same.
@@ -139,8 +140,9 @@ def train(
     Args:
         plan: What to do.
         slices: To learn from.
-        augment: Takes a slice, its labels, what is random and the size wanted; gives slice and labels.
+        augment: Of each minibatch.
         folder: Holds the checkpoint, written at each report.
+        half_size_augment: Of the minibatches of steps on slices of half the size; it makes them smaller, too.
         report: Hears of the progress.
         report_every: Steps between two reports.
         held_out: Slices to measure on.
@@ -149,6 +151,7 @@ def train(
     Raises:
         ValueError: If the checkpoint in `folder` belongs to another plan, or the loss is no longer a number.
     """
+    batches = StratifiedBatches(slices, plan.seed, plan.with_lung, plan.without_lung)
     torch.manual_seed(plan.seed)
     network = UNet(plan.classes, plan.base_channels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(plan, network)
@@ -157,7 +160,10 @@ def train(
     began, since = time.monotonic(), step
     network.train()
     while step < plan.steps:
-        images, labels = _minibatch(plan, slices, augment, step)
+        chosen = half_size_augment if _is_half_size(plan, step) else augment
+        if chosen is None:
+            raise ValueError(f"step {step + 1} needs slices of half the size, but half_size_augment is missing")
+        images, labels = _minibatch(slices, batches.draw(step), chosen, np.random.default_rng([plan.seed, step]))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(plan, step)
         optimizer.zero_grad()
@@ -211,15 +217,15 @@ def segmentation_loss(logarithms: Tensor, labels: Tensor) -> Tensor:
     return functional.nll_loss(logarithms, labels) + 1 - dice.mean()
 
 
-def mean_dice(network: UNet, slices: TrainingSlices, at_once: int = 8) -> float:
+def mean_dice(network: UNet, slices: SliceSet, at_once: int = 8) -> float:
     """Dice of each lung over all the slices together, then their mean; the network is left in training."""
     both, either = np.zeros(network.classes - 1), np.zeros(network.classes - 1)
     network.eval()
     with torch.inference_mode():
         for start in range(0, len(slices), at_once):
-            images = torch.from_numpy(slices.images[start : start + at_once].astype(np.float32))[:, np.newaxis]
-            found = network(images.contiguous(memory_format=torch.channels_last)).argmax(dim=1).numpy()
-            truth = slices.labels[start : start + at_once]
+            images, truth = slices.read(range(start, min(start + at_once, len(slices))))
+            given = torch.from_numpy(images)[:, np.newaxis].contiguous(memory_format=torch.channels_last)
+            found = network(given).argmax(dim=1).numpy()
             for label in range(1, network.classes):
                 both[label - 1] += np.count_nonzero((found == label) & (truth == label))
                 either[label - 1] += np.count_nonzero(found == label) + np.count_nonzero(truth == label)
@@ -237,18 +243,17 @@ def _optimizer(plan: TrainingPlan, network: UNet) -> torch.optim.Optimizer:
     raise ValueError(f"expected the optimizer as `sgd` or `adamw`, got {plan.optimizer!r}")
 
 
-def _minibatch(plan: TrainingPlan, slices: TrainingSlices, augment: Augment, step: int) -> tuple[Tensor, Tensor]:
+def _is_half_size(plan: TrainingPlan, step: int) -> bool:
+    return plan.stage_at(step)[0].half_size if plan.stages else step < plan.small_steps
+
+
+def _minibatch(
+    slices: SliceSet, indices: np.ndarray, augment: BatchAugment, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Augmented images (batch, 1, y, x) float32 and labels (batch, y, x) int64 of a step."""
-    stage = plan.stage_at(step)[0] if plan.stages else None
-    half_size = stage.half_size if stage else step < plan.small_steps
-    size = slices.images.shape[-1] // (2 if half_size else 1)
-    made = [
-        augment(slices.images[index], slices.labels[index], np.random.default_rng([plan.seed, step, place]), size)
-        for place, index in enumerate(draw_batch(slices.has_lung, plan.seed, step, plan.with_lung, plan.without_lung))
-    ]
-    images = torch.from_numpy(np.stack([image for image, _ in made])[:, np.newaxis])
-    labels = torch.from_numpy(np.stack([label for _, label in made]).astype(np.int64))
-    return images.contiguous(memory_format=torch.channels_last), labels
+    read_images, read_labels = slices.read(indices)
+    images, labels = augment(torch.from_numpy(read_images)[:, np.newaxis], torch.from_numpy(read_labels), random)
+    return images.contiguous(memory_format=torch.channels_last), labels.long()
 
 
 def _save(path: Path, plan: TrainingPlan, network: UNet, optimizer: torch.optim.Optimizer, step: int) -> None:

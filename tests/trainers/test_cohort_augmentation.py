@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from trainers.augmentation import deform, draw_deformation
-from trainers.cohort_augmentation import augment_cohort, coarse, part_of
+from trainers.cohort_augmentation import augment_cohort, coarse, part_of, round_view
+from trainers.deformation import deform, draw_deformation
 from trainers.dressing import AIR_HU, HIGHEST_HU, dress
 from trainers.looks import draw_gentle_looks, draw_wide_looks
 
@@ -122,3 +122,10 @@ def test_healthy_lungs_stay_healthy() -> None:
         return float(np.nanmax(shares))
 
     assert most_dense(True) > 0.2 > 0.05 > most_dense(False)
+
+
+def test_beyond_a_round_field_of_view_there_is_nothing() -> None:
+    image, labels = round_view(np.full((64, 64), 0.7, np.float32), np.ones((64, 64), np.uint8), 0.45)
+    np.testing.assert_array_equal(image > 0, labels > 0)
+    assert labels.mean() == pytest.approx(np.pi * 0.45**2, rel=0.02)
+    assert image.dtype == np.float32 and labels.dtype == np.uint8

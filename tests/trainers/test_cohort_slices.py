@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datastore.phantom.cohorts import draw_cohort
 from infers.preprocess import Preprocessing
+from trainers import cohort_slices as module
 from trainers.cohort_slices import (
     THICKNESS_MM,
     THIN_SLICES,
@@ -21,6 +23,8 @@ from trainers.cohort_slices import (
     draw_examination,
     render,
 )
+from trainers.slice_cache import SliceCache
+from trainers.slices import VolumeSlices, training_slices
 
 PLAN = CohortPlan("routine", seed=3, patients=400)
 
@@ -112,13 +116,76 @@ def test_diseases_are_painted(chest: Examination, drawn: list[Examination]) -> N
     assert (well_hu[lungs > 0] > -100).mean() < (ill_hu[lungs > 0] > -100).mean()
 
 
-def test_slices_are_ready_for_the_network() -> None:
+SMALL = Preprocessing(size=64)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[Examination]:
+    """Noise in place of anatomy, which takes its time; lists what was rendered."""
+    rendered: list[Examination] = []
+
+    def render_noise(examination: Examination) -> tuple[np.ndarray, np.ndarray]:
+        rendered.append(examination)
+        random = np.random.default_rng(examination.seed)
+        hu, lungs = random.integers(-1000, 100, (10, 24, 24)), random.integers(3, size=(10, 24, 24))
+        return hu.astype(np.int16), lungs.astype(np.uint8)
+
+    monkeypatch.setattr(module, "render", render_noise)
+    return rendered
+
+
+def in_cache(plan: CohortPlan, folder: Path) -> list[VolumeSlices]:
+    return list(cohort_slices(plan, SliceCache(folder), SMALL))
+
+
+def test_slices_are_ready_for_the_network(tmp_path: Path) -> None:
     plan = CohortPlan("anatomy3", seed=3, patients=1, slices=6)
-    (part,) = cohort_slices(plan, Preprocessing(size=64))
-    assert part.images.shape == part.labels.shape == (6, 64, 64)
-    assert part.images.dtype == np.float16 and set(np.unique(part.labels)) <= {0, 1, 2}
-    later = replace(plan, first=5)
-    assert not np.array_equal(part.images, next(cohort_slices(later, Preprocessing(size=64))).images)
+    (part,) = in_cache(plan, tmp_path)
+    assert part.slices.images.shape == part.slices.labels.shape == (6, 64, 64)
+    assert part.slices.images.dtype == np.float16 and set(np.unique(part.slices.labels)) <= {0, 1, 2}
+
+
+def test_slices_are_spread_over_the_scan(tmp_path: Path, quick: list[Examination]) -> None:
+    plan = CohortPlan("anatomy3", seed=3, patients=1, slices=6)
+    (part,) = in_cache(plan, tmp_path)
+    hu, lungs = module.render(quick[0])
+    expected = training_slices(hu[[0, 2, 4, 5, 7, 9]], lungs[[0, 2, 4, 5, 7, 9]], SMALL)
+    np.testing.assert_array_equal(part.slices.images, expected.images)
+    np.testing.assert_array_equal(part.slices.labels, expected.labels)
+
+
+def test_each_patient_is_one_entry_that_is_rendered_once(tmp_path: Path, quick: list[Examination]) -> None:
+    plan = CohortPlan("anatomy3", seed=3, patients=2, slices=6)
+    parts = in_cache(plan, tmp_path)
+    assert len({part.patient for part in parts}) == 2 == len(quick)
+    assert not any(part.groups or part.negatives_only for part in parts)
+    again = in_cache(replace(plan, first=1), tmp_path)  # one of them is there
+    assert len(quick) == 3
+    np.testing.assert_array_equal(again[0].slices.images, parts[1].slices.images)
+    assert not np.array_equal(parts[0].slices.images, parts[1].slices.images)
+
+
+def test_rendering_that_was_stopped_goes_on_where_it_was(tmp_path: Path, quick: list[Examination]) -> None:
+    plan = CohortPlan("anatomy3", seed=3, patients=3, slices=6)
+    stopped = cohort_slices(plan, SliceCache(tmp_path), SMALL)
+    begun = [next(stopped), next(stopped)]
+    stopped.close()
+    whole = in_cache(plan, tmp_path)
+    assert len(quick) == 3
+    np.testing.assert_array_equal(whole[1].slices.images, begun[1].slices.images)
+
+
+@pytest.mark.parametrize(
+    "change", [{"cohort": "routine"}, {"seed": 4}, {"slices": 5}, {"chest_only": True}, {"diseases": ("mass",)}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_patient_of_another_plan_is_another_entry(
+    tmp_path: Path, quick: list[Examination], change: dict[str, object]
+) -> None:
+    plan = CohortPlan("anatomy3", seed=3, patients=1, slices=6)
+    in_cache(plan, tmp_path)
+    in_cache(replace(plan, **change), tmp_path)  # type: ignore[arg-type]
+    assert len(quick) == 2 == len(list(tmp_path.iterdir()))
 
 
 def test_an_unknown_cohort_is_refused() -> None:

@@ -15,7 +15,7 @@ from infers.weights import load_weights
 from trainers.held_out import CONDITIONS, HEALTHY, judge
 from trainers.pretraining import METRICS_FILE, Pretraining, pretrain, train_and_save
 from trainers.pretraining_card import pretraining_card
-from trainers.slices import TrainingSlices
+from trainers.slices import SliceSet, TrainingSlices, VolumeSlices
 from trainers.training import CHECKPOINT_FILE, learning_rate
 
 PLAN = Pretraining("routine", patients=2, steps=2, base_channels=2, seed=3, held_out=0)
@@ -29,10 +29,11 @@ def halves(
 
 
 @pytest.fixture
-def boxes() -> TrainingSlices:
+def boxes() -> SliceSet:
     labels = np.zeros((20, 32, 32), np.uint8)
     labels[::2, 8:24, 3:14], labels[::2, 8:24, 18:29] = 1, 2
-    return TrainingSlices(np.where(labels > 0, 0.1, 0.7).astype(np.float16), labels, labels.any(axis=(1, 2)))
+    slices = TrainingSlices(np.where(labels > 0, 0.1, 0.7).astype(np.float16), labels, labels.any(axis=(1, 2)))
+    return SliceSet([VolumeSlices(slices, "boxes")])
 
 
 def test_the_plan_says_how_to_train_and_on_whom() -> None:
@@ -54,7 +55,7 @@ def test_any_number_of_steps_is_made_of_stages(steps: int) -> None:
     assert 0 < min(rates) <= max(rates) <= 2e-3
 
 
-def test_weights_are_written_in_half_precision_and_again_the_same(tmp_path: Path, boxes: TrainingSlices) -> None:
+def test_weights_are_written_in_half_precision_and_again_the_same(tmp_path: Path, boxes: SliceSet) -> None:
     said: list[str] = []
     plan = PLAN.training()
     for folder in (tmp_path / "a", tmp_path / "b"):
@@ -71,7 +72,7 @@ def test_a_cohort_without_diseases_gets_none_by_augmentation() -> None:
     assert replace(PLAN, cohort="anatomy3").augment().keywords == {"ill": False}  # type: ignore[attr-defined]
 
 
-def test_finished_training_is_not_begun_anew(tmp_path: Path, boxes: TrainingSlices) -> None:
+def test_finished_training_is_not_begun_anew(tmp_path: Path, boxes: SliceSet) -> None:
     said: list[str] = []
     for _ in range(2):
         train_and_save(PLAN.training(), boxes, boxes, halves, tmp_path / "weights.safetensors", said.append)

@@ -1,24 +1,21 @@
-"""Training slices are what inference sees, and their labels lie on them."""
+"""Training slices are what inference sees, their labels lie on them, and a set numbers those of many volumes."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datastore.phantom import Phantom
 from infers.preprocess import Preprocessing, preprocess
-from trainers.slices import IMAGES_FILE, PROVENANCE_FILE, TrainingSlices, cache_slices, training_slices
-
-SMALL = Preprocessing(size=16)
+from trainers.slices import BLOCK, SliceSet, TrainingSlices, VolumeSlices, slices_in_blocks, training_slices
 
 
-def slices_of(value: float, count: int) -> TrainingSlices:
-    labels = np.zeros((count, 16, 16), np.uint8)
+def slices_of(value: float, count: int, size: int = 16) -> TrainingSlices:
+    """Slice k is `value` + k / 64 everywhere; every second one has lung."""
+    labels = np.zeros((count, size, size), np.uint8)
     labels[::2, 4:8] = 1
-    return TrainingSlices(np.full((count, 16, 16), value, np.float16), labels, labels.any(axis=(1, 2)))
+    images = np.full((count, size, size), value) + np.arange(count).reshape(-1, 1, 1) / 64
+    return TrainingSlices(images.astype(np.float16), labels, labels.any(axis=(1, 2)))
 
 
 def test_the_images_are_those_of_inference(phantom: Phantom) -> None:
@@ -45,46 +42,48 @@ def test_which_slices_have_lung_is_known(phantom: Phantom) -> None:
     assert 0 < made.has_lung.sum() < len(made)
 
 
+def test_blocks_are_the_volume(phantom: Phantom) -> None:
+    hu, lungs, how = phantom.image.array[:40], phantom.lungs.array[:40], Preprocessing(size=32)
+    whole, blocks = training_slices(hu, lungs, how), list(slices_in_blocks(hu, lungs, how))
+    assert [len(block) for block in blocks] == [BLOCK, 40 - BLOCK]
+    for name in ("images", "labels", "has_lung"):
+        parts = np.concatenate([getattr(block, name) for block in blocks])
+        np.testing.assert_array_equal(parts, getattr(whole, name))
+
+
 def test_a_mask_of_another_grid_is_refused(phantom: Phantom) -> None:
+    hu, lungs = phantom.image.array, phantom.lungs.array
     with pytest.raises(ValueError, match=r"mask grid \(63, 128, 128\) does not match image \(64, 128, 128\)"):
-        training_slices(phantom.image.array, phantom.lungs.array[1:])
+        training_slices(hu, lungs[1:])
+    with pytest.raises(ValueError, match=r"mask grid \(64, 128, 127\) does not match image \(64, 128, 128\)"):
+        next(slices_in_blocks(hu, lungs[:, :, 1:], Preprocessing()))
+    with pytest.raises(ValueError, match="expected labels as uint8, got int16"):
+        training_slices(hu, lungs.astype(np.int16))
 
 
-def test_the_cache_is_made_once_and_again_for_other_slices(tmp_path: Path) -> None:
-    made: list[float] = []
-
-    def parts(value: float) -> Iterator[TrainingSlices]:
-        made.append(value)
-        yield slices_of(value, 3)
-        yield slices_of(value / 2, 2)
-
-    for value in (0.5, 0.5, 0.25):
-        cached = cache_slices(tmp_path, parts(value), 100, {"value": value}, SMALL)
-        assert len(cached) == 5
-        assert cached.images[0, 0, 0] == value and cached.images[4, 0, 0] == value / 2
-        assert cached.has_lung.tolist() == [True, False, True, True, False]
-    assert made == [0.5, 0.25]
+def test_a_set_numbers_the_slices_of_its_volumes_one_after_another() -> None:
+    parts = [slices_of(0.0, 3), slices_of(0.25, 1), slices_of(0.5, 4)]
+    slices = SliceSet([VolumeSlices(part, "patient") for part in parts])
+    assert (len(slices), slices.size, slices.first.tolist()) == (8, 16, [0, 3, 4, 8])
+    np.testing.assert_array_equal(slices.has_lung, np.concatenate([part.has_lung for part in parts]))
+    images, labels = slices.read(np.array([7, 0, 3, 4, 4, 2]))
+    assert images.dtype == np.float32 and labels.dtype == np.uint8
+    np.testing.assert_allclose(images[:, 5, 5], [0.5 + 3 / 64, 0, 0.25, 0.5, 0.5, 2 / 64])
+    assert labels.any(axis=(1, 2)).tolist() == [False, True, True, True, True, True]
+    assert slices.read([])[0].shape == (0, 16, 16)
 
 
-def test_the_cache_is_bounded(tmp_path: Path) -> None:
-    endless = (slices_of(0.5, 3) for _ in iter(int, 1))
-    assert len(cache_slices(tmp_path, endless, 7, {}, SMALL)) == 7
-    assert (tmp_path / IMAGES_FILE).stat().st_size < 7 * 16 * 16 * 2 + 200
+@pytest.mark.parametrize("index", [-1, 5])
+def test_a_number_of_no_slice_is_refused(index: int) -> None:
+    with pytest.raises(IndexError, match=f"expected the number of one of 5 slices, got {index}"):
+        SliceSet([VolumeSlices(slices_of(0.0, 5), "a")]).read([index])
 
 
-def test_a_cache_that_was_not_finished_is_made_anew(tmp_path: Path) -> None:
-    def interrupted() -> Iterator[TrainingSlices]:
-        yield slices_of(0.5, 3)
-        raise KeyboardInterrupt
-
-    cache_slices(tmp_path, iter([slices_of(0.125, 2)]), 9, {"a": 1}, SMALL)
-    with pytest.raises(KeyboardInterrupt):
-        cache_slices(tmp_path, interrupted(), 9, {"a": 2}, SMALL)
-    assert not (tmp_path / PROVENANCE_FILE).exists()
-    for provenance in ({"a": 2}, {"a": 1}):
-        assert len(cache_slices(tmp_path, iter([slices_of(0.25, 1)]), 9, provenance, SMALL)) == 1
+def test_a_set_has_slices_of_one_size() -> None:
+    with pytest.raises(ValueError, match=r"expected slices of 16 x 16 .*, got \(8, 8\) of patient b"):
+        SliceSet([VolumeSlices(slices_of(0.0, 2), "a"), VolumeSlices(slices_of(0.0, 2, size=8), "b")])
 
 
-def test_an_empty_cache_is_refused(tmp_path: Path) -> None:
+def test_an_empty_set_is_refused() -> None:
     with pytest.raises(ValueError, match="there are no training slices"):
-        cache_slices(tmp_path, iter([]), 9, {}, SMALL)
+        SliceSet([])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ import torch
 from conftest import REPOSITORY
 
 from infers.unet import UNet
-from trainers.augmentation import add_noise
-from trainers.slices import TrainingSlices
+from trainers.augmentation import BatchAugment, each_slice
+from trainers.slices import SliceSet, TrainingSlices, VolumeSlices
 from trainers.training import (
     CHECKPOINT_FILE,
     Progress,
@@ -31,25 +32,31 @@ from trainers.training import (
 PLAN = TrainingPlan(seed=1, steps=6, base_channels=2, small_steps=2, with_lung=2, without_lung=2, learning_rate=0.01)
 
 
-def boxes() -> TrainingSlices:
+def boxes() -> SliceSet:
     """32 slices of 32 x 32; every other one shows a right and a left lung, dark on bright."""
     labels = np.zeros((32, 32, 32), np.uint8)
     for index in range(0, 32, 2):
         top = 4 + index // 4
         labels[index, top : top + 14, 3:14], labels[index, top : top + 14, 18:29] = 1, 2
-    return TrainingSlices(np.where(labels > 0, 0.1, 0.7).astype(np.float16), labels, labels.any(axis=(1, 2)))
+    slices = TrainingSlices(np.where(labels > 0, 0.1, 0.7).astype(np.float16), labels, labels.any(axis=(1, 2)))
+    return SliceSet([VolumeSlices(slices, "boxes")])
 
 
-def noisy(
+def noisy_slice(
     image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     step = len(image) // size
-    return add_noise(image[::step, ::step].astype(np.float32), 0.02, int(random.integers(1000))), labels[::step, ::step]
+    smaller = image[::step, ::step]
+    noise = random.standard_normal(smaller.shape, dtype=np.float32)
+    return (smaller + np.float32(0.02) * noise).clip(0, 1), labels[::step, ::step]
+
+
+noisy, noisy_half = each_slice(noisy_slice, 32), each_slice(noisy_slice, 16)
 
 
 def trained(folder: Path, plan: TrainingPlan = PLAN, **how: object) -> dict[str, torch.Tensor]:
     folder.mkdir(exist_ok=True)
-    return train(plan, boxes(), noisy, folder, **how).state_dict()  # type: ignore[arg-type]
+    return train(plan, boxes(), noisy, folder, half_size_augment=noisy_half, **how).state_dict()  # type: ignore[arg-type]
 
 
 def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -104,14 +111,14 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path[:0] = ["tests", "tests/trainers"]
-from test_training_loop import PLAN, boxes, noisy
+from test_training_loop import PLAN, boxes, noisy, noisy_half
 from trainers.training import train
 
 def kill(progress):
     if progress.step == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train(PLAN, boxes(), noisy, Path(sys.argv[1]), report=kill, report_every=1)
+train(PLAN, boxes(), noisy, Path(sys.argv[1]), half_size_augment=noisy_half, report=kill, report_every=1)
 """
 
 
@@ -135,8 +142,9 @@ def test_it_learns_and_says_how_far_it_is(tmp_path: Path) -> None:
     heard: list[Progress] = []
     plan = replace(PLAN, steps=120, small_steps=40, base_channels=4, learning_rate=0.05)
     network = train(
-        plan, boxes(), noisy, tmp_path, report=heard.append, report_every=40, held_out=boxes(), validate_every=80
-    )
+        plan, boxes(), noisy, tmp_path, half_size_augment=noisy_half,
+        report=heard.append, report_every=40, held_out=boxes(), validate_every=80,
+    )  # fmt: skip
     assert [progress.step for progress in heard] == [40, 80, 120]
     assert [progress.validation_dice is None for progress in heard] == [True, False, False]
     assert heard[-1].loss < 0.5 * heard[0].loss
@@ -145,18 +153,22 @@ def test_it_learns_and_says_how_far_it_is(tmp_path: Path) -> None:
     assert not network.training
 
 
-def test_each_slice_of_each_step_has_its_own_randomness(tmp_path: Path) -> None:
-    drawn: list[float] = []
-
+def listening(heard: Callable[[np.random.Generator, int], object]) -> dict[str, BatchAugment]:
     def listen(
         image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        drawn.append(random.random())
-        return noisy(image, labels, random, size)
+        heard(random, size)
+        return noisy_slice(image, labels, random, size)
 
+    return {"augment": each_slice(listen, 32), "half_size_augment": each_slice(listen, 16)}
+
+
+def test_each_slice_of_each_step_has_its_own_randomness(tmp_path: Path) -> None:
+    drawn: list[float] = []
     for seed in (1, 2):
         (tmp_path / str(seed)).mkdir()
-        train(replace(PLAN, seed=seed), boxes(), listen, tmp_path / str(seed))
+        augments = listening(lambda random, _: drawn.append(random.random()))
+        train(replace(PLAN, seed=seed), boxes(), folder=tmp_path / str(seed), **augments)
     assert len(set(drawn)) == len(drawn) == 2 * 6 * 4
 
 
@@ -189,8 +201,12 @@ def test_measuring_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the loss of step 1 is nan"):
-        train(PLAN, boxes(), lambda image, labels, _, size: (np.full((size, size), np.nan, np.float32),
-              labels[:size, :size]), tmp_path)  # fmt: skip
+        train(replace(PLAN, small_steps=0), boxes(), lambda images, labels, _: (images * torch.nan, labels), tmp_path)
+
+
+def test_steps_of_half_the_size_need_to_be_told_how(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="step 1 needs slices of half the size, but half_size_augment is missing"):
+        train(PLAN, boxes(), noisy, tmp_path)
 
 
 def test_an_unknown_optimizer_is_refused(tmp_path: Path) -> None:
@@ -214,13 +230,7 @@ def test_stages_have_their_own_rates_and_sizes(tmp_path: Path) -> None:
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.02, 0.015, 0.005, 0.05])
     sizes: list[int] = []
 
-    def listen(
-        image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        sizes.append(size)
-        return noisy(image, labels, random, size)
-
-    train(STAGED, boxes(), listen, tmp_path)
+    train(STAGED, boxes(), folder=tmp_path, **listening(lambda _, size: sizes.append(size)))
     assert sizes[::4] == [16, 16, 32, 32, 32, 16]
 
 
@@ -241,7 +251,7 @@ def test_stages_have_to_add_up() -> None:
 
 
 def test_the_loss_is_lowest_for_the_truth() -> None:
-    labels = torch.from_numpy(boxes().labels[:4].astype(np.int64))
+    labels = torch.from_numpy(boxes().read(range(4))[1]).long()
     certain = torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()
     truth = segmentation_loss(torch.log_softmax(40 * certain, 1), labels)
     swapped = segmentation_loss(torch.log_softmax(40 * certain[:, [0, 2, 1]], 1), labels)
@@ -257,5 +267,5 @@ def test_dice_is_that_of_both_lungs(tmp_path: Path) -> None:
     with torch.no_grad():
         network.last.weight.zero_()
         network.last.bias[:] = torch.tensor([0.0, 1.0, 0.0])  # all is right lung
-    share = np.mean(slices.labels == 1)
+    share = np.mean(slices.read(range(len(slices)))[1] == 1)
     assert mean_dice(network, slices) == pytest.approx((2 * share / (1 + share) + 0) / 2)
