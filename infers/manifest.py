@@ -21,12 +21,14 @@ class Manifest:
     Attributes:
         metadata: As in the weights themselves.
         sha256: Of the weights' file.
-        imported_at: UTC, or None where nobody wrote it down.
+        imported_at: UTC, or None where nobody wrote it down; for a model of a round, when it was stored.
+        round_number: Of the project's round that trained it, or None if it was imported.
     """
 
     metadata: WeightsMetadata
     sha256: str
     imported_at: datetime | None = None
+    round_number: int | None = None
 
     @property
     def classes(self) -> int:
@@ -40,6 +42,7 @@ class Manifest:
             "classes": self.classes,
             "sha256": self.sha256,
             "imported_at": self.imported_at.isoformat(timespec="seconds") if self.imported_at else None,
+            "round": self.round_number,
         }
 
 
@@ -59,7 +62,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         if not metadata.structures:
             raise ValueError("expected structures")
         imported_at = datetime.fromisoformat(plain["imported_at"]) if plain.get("imported_at") else None
-        return Manifest(metadata, plain["sha256"], imported_at)
+        return Manifest(metadata, plain["sha256"], imported_at, _round_number(plain.get("round")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder / MANIFEST}: damaged: {error}") from error
 
@@ -72,6 +75,12 @@ def stated_sha256(weights: Path) -> str | None:
     """
     plain = _read(weights.with_name(MANIFEST)) if weights.name == WEIGHTS else None
     return None if plain is None else plain.get("sha256")
+
+
+def _round_number(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError(f"expected the number of a round, got {str(value)[:40]!r}")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -50,7 +50,8 @@ def description(manifest: Manifest) -> str:
     if published is not None:
         return published.description
     names = ", ".join(structure.name for structure in manifest.metadata.structures)
-    return f"A U-net that finds {names}, slice by slice."
+    trained = f", trained in round {manifest.round_number} of its project" if manifest.round_number is not None else ""
+    return f"A U-net that finds {names}, slice by slice{trained}."
 
 
 def origin_sentence(origin: Origin) -> str:

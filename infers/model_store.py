@@ -10,16 +10,17 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from datastore.atomic import TEMPORARY_PREFIX, fsync_folder, write_bytes
 from datastore.labels import LUNGS, Structure
 from datastore.wording import printable
 from infers.manifest import WEIGHTS
 from infers.model_names import SHIPPED, check_name, is_path, unknown_model
-from infers.stored_model import StoredModel, is_model, read_model, same_model, write_model
+from infers.stored_model import StoredModel, is_model, read_model, same_model, write_model, write_trained_model
 from infers.weights import Weights, load_weights
 from infers.weights_metadata import Origin, label_text
 
@@ -81,6 +82,40 @@ class ModelStore:
         """
         weights = load_weights(path, structures)
         name = name or weights.name
+        origin = weights.origin or Origin(printable(path.name), weights.sha256)
+        return self._appear(name, weights, lambda folder: write_model(folder, weights, name, origin))
+
+    def add_trained(
+        self, path: Path, name: str, round_number: int, card: str, metrics: Mapping[str, Any]
+    ) -> tuple[StoredModel, bool]:
+        """Keep the model of a round; it appears whole or not at all, and a second call finds it there.
+
+        Args:
+            path: The weights that were judged, `.safetensors` of ours; their bytes stay what they are.
+            name: What the model shall be called, e.g. `round-0007`.
+            round_number: Of the round.
+            card: The model card, Markdown.
+            metrics: Plain values for `metrics.json`, without nan and infinity.
+
+        Returns:
+            The model, and whether it is new.
+
+        Raises:
+            FileNotFoundError: If there are no such weights.
+            FileExistsError: If another model has that name.
+            ValueError: If the file holds no U-net, the metrics no JSON, or the name is none.
+        """
+        if path.suffix.lower() != ".safetensors":
+            raise ValueError(f"{path}: expected .safetensors")
+        weights = load_weights(path)
+
+        def fill(folder: Path) -> None:
+            write_trained_model(folder, path, name, round_number, card, metrics)
+
+        return self._appear(name, weights, fill)
+
+    def _appear(self, name: str, weights: Weights, fill: Callable[[Path], None]) -> tuple[StoredModel, bool]:
+        """A model in its folder, which has its name once it is filled; see `add`."""
         check_name(name)
         existing = self.find(name)
         if existing is not None:
@@ -91,7 +126,7 @@ class ModelStore:
         building = self.folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{name}"
         building.mkdir()
         try:
-            write_model(building, weights, name, weights.origin or Origin(printable(path.name), weights.sha256))
+            fill(building)
             os.rename(building, folder)  # fails where something is already
         except OSError as error:
             if is_model(folder):  # another import was faster
@@ -113,7 +148,7 @@ class ModelStore:
         return name if name and Path(name).name == name and is_model(self.folder / name) else None
 
     def publish(self, name: str, expected: tuple[Structure, ...] = LUNGS) -> StoredModel:
-        """Serve a model from the next request on, in one atomic switch.
+        """Serve a model from the next request on, in one atomic switch; `publishing.py` keeps the history besides.
 
         Args:
             name: Of a model here, in any case.
@@ -123,6 +158,12 @@ class ModelStore:
             ValueError: If there is none, it cannot be loaded, or it finds other structures; what was served is
                 served on then.
         """
+        model = self.servable(name, expected)
+        self.switch(model)
+        return model
+
+    def servable(self, name: str, expected: tuple[Structure, ...] = LUNGS) -> StoredModel:
+        """The model of that name, once it is certain that it can be served; see `publish`."""
         model = self.model(name)
         found = model.weights().structures
         if label_text(found) != label_text(expected):
@@ -130,8 +171,11 @@ class ModelStore:
                 f"{model.name} cannot be served: the project's masks are {label_text(expected)}, the model finds "
                 f"{label_text(found)}"
             )
-        write_bytes(self.folder / CURRENT, f"{model.name}\n".encode(), overwrite=True)
         return model
+
+    def switch(self, model: StoredModel) -> None:
+        """Name a model in `current`: one that is known to be servable."""
+        write_bytes(self.folder / CURRENT, f"{model.name}\n".encode(), overwrite=True)
 
     def check(self) -> Iterator[str]:
         """What is wrong with the stored models, one sentence each; their files are compared with their checksums."""

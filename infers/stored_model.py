@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +19,7 @@ from infers.weights import Weights, load_weights, save_weights, weights_version
 from infers.weights_metadata import Origin, WeightsMetadata, program_version
 
 CARD = "README.md"
+METRICS_FILE = "metrics.json"  # beside a model that was trained here
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,32 @@ def write_model(folder: Path, weights: Weights, name: str, origin: Origin) -> No
     metadata = WeightsMetadata(weights.preprocessing, weights.structures, name, origin, program_version())
     manifest = Manifest(metadata, sha256_of(path), datetime.now(UTC).replace(microsecond=0))
     write_bytes(folder / CARD, model_card(manifest).encode())
-    write_bytes(folder / MANIFEST, f"{json.dumps(manifest.to_plain(), indent=2)}\n".encode())
+    _write_json(folder / MANIFEST, manifest.to_plain())
+
+
+def write_trained_model(
+    folder: Path, path: Path, name: str, round_number: int, card: str, metrics: Mapping[str, Any]
+) -> None:
+    """Fill a model's folder with the very file that was judged; all of it survives a power cut once this returns.
+
+    Args:
+        folder: Empty.
+        path: The weights, `.safetensors` of ours.
+        name: What the model is called from now on.
+        round_number: Of the round that trained it.
+        card: Markdown.
+        metrics: Plain values.
+
+    Raises:
+        ValueError: If the metrics hold what no reader of JSON knows.
+    """
+    write_bytes(folder / WEIGHTS, path.read_bytes())
+    weights = load_weights(folder / WEIGHTS)
+    metadata = WeightsMetadata(weights.preprocessing, weights.structures, name, weights.origin, program_version())
+    manifest = Manifest(metadata, weights.sha256, datetime.now(UTC).replace(microsecond=0), round_number)
+    write_bytes(folder / CARD, card.encode())
+    _write_json(folder / METRICS_FILE, metrics)
+    _write_json(folder / MANIFEST, manifest.to_plain())
 
 
 def same_model(one: Weights, other: Weights) -> bool:
@@ -108,3 +136,7 @@ def same_model(one: Weights, other: Weights) -> bool:
         and first.keys() == second.keys()
         and all(torch.equal(first[name], second[name]) for name in first)
     )
+
+
+def _write_json(path: Path, plain: Mapping[str, Any]) -> None:
+    write_bytes(path, f"{json.dumps(plain, indent=2, allow_nan=False)}\n".encode())

@@ -52,7 +52,12 @@ def model_text(model: StoredModel, served: str | None) -> str:
         ]
     if manifest.imported_at is not None:
         by = f" by lungapp {metadata.lungapp_version}" if metadata.lungapp_version else ""
-        rows += [("imported", f"{manifest.imported_at:%Y-%m-%d %H:%M} UTC{by}")]
+        rows += [
+            (
+                "imported" if manifest.round_number is None else "trained",
+                f"{manifest.imported_at:%Y-%m-%d %H:%M} UTC{by}",
+            )
+        ]
     rows += [("folder", str(model.folder)), ("served", "yes" if model.name == served else "no")]
     lines = [printable(f"{model.name}  {description(manifest)}")]
     return "\n".join([*lines, *(printable(f"  {name:<10}{value}") for name, value in rows)])

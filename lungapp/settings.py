@@ -81,6 +81,44 @@ class ModelSettings(Section):
     device: str = Field(default="auto", description='Where networks run: "auto", "cpu", "cuda", "cuda:1"')
 
 
+class GateSettings(Section):
+    """[gate]: when a retrained model is published; see docs/rounds.md."""
+
+    dice_margin: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The most that the mean Dice over all locked cases may fall when a model is published",
+    )
+    tag_dice_margin: float = Field(
+        default=0.03,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The most that it may fall in one lung, or over the cases of one tag",
+    )
+    hd95_margin_mm: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="A model whose HD95 is shown to be larger by more than this is held back",
+    )
+    tag_cases: int = Field(
+        default=8, ge=1, description="How many locked cases a tag needs before it can hold a model back"
+    )
+    first_dice: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The mean Dice that a model needs where none is served yet",
+    )
+    publish_unjudged: bool = Field(
+        default=False, description="Whether a model is published where there are no locked cases to judge it on"
+    )
+
+
 class ServerSettings(Section):
     """[server]"""
 
@@ -101,6 +139,7 @@ class Settings(BaseSettings):
     split: SplitSettings = SplitSettings()
     annotation: AnnotationSettings = AnnotationSettings()
     model: ModelSettings = ModelSettings()
+    gate: GateSettings = GateSettings()
     server: ServerSettings = ServerSettings()
 
     @classmethod

@@ -11,6 +11,7 @@ from datastore.registry.intake import LOCAL, Intake
 from datastore.registry.labels import CASE_ID, LABEL_ID, LABEL_SUFFIX
 from datastore.registry.leases import LeaseError, Leases, Order
 from datastore.registry.people import People
+from datastore.registry.publications import Publications
 from datastore.registry.reviews import ReviewError, Reviews
 from datastore.registry.sessions import UnknownCaseError
 from datastore.registry.soundness import Fault, Soundness
@@ -32,5 +33,5 @@ __all__ = [
 ]
 
 
-class Registry(Intake, Catalogue, Reviews, Leases, History, People, Training, Soundness):
+class Registry(Intake, Catalogue, Reviews, Leases, History, People, Training, Publications, Soundness):
     """Cases, label versions, leases, draws, rounds, models and users of one project, and their audit."""

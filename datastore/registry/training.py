@@ -111,16 +111,22 @@ class Training(Records):
         round_number: int | None = None,
         metrics: dict[str, Any] | None = None,
     ) -> ModelVersion:
-        """Enter a model version with the checksum of its weights.
+        """Enter a model version with the checksum of its weights; one that is there already stays as it is.
 
         Raises:
-            ValueError: If the version is there already, or the checksum is none.
+            ValueError: If the version is there already with other weights, or the checksum is none.
         """
         if len(weights_sha256) != 64:
             raise ValueError(f"model {version}: expected the SHA-256 of its weights, got {weights_sha256[:70]!r}")
         with self._write() as session:
-            if session.get(ModelRow, version) is not None:
-                raise ValueError(f"model {version} is there already")
+            known = session.get(ModelRow, version)
+            if known is not None:
+                if known.weights_sha256 != weights_sha256:
+                    raise ValueError(
+                        f"model {version} is there already, with weights of SHA-256 {known.weights_sha256[:12]}: "
+                        f"expected the same, got {weights_sha256[:12]}"
+                    )
+                return _to_model(known)
             row = ModelRow(
                 version=version,
                 architecture=architecture,

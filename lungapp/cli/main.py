@@ -27,6 +27,7 @@ from lungapp.cli.options import (
 )
 from lungapp.cli.phantom import phantom
 from lungapp.cli.pretraining import pretrain
+from lungapp.cli.rounds import rounds
 from lungapp.cli.safekeeping import backup, restore
 from lungapp.cli.segmenting import segment
 from lungapp.project import SETTINGS_FILE, init_project, open_project
@@ -48,7 +49,7 @@ def main(verbose: bool) -> None:
     )
 
 
-for command in (ingest, cases, models, backup, restore, segment, evaluate, lola11, phantom, pretrain):
+for command in (ingest, cases, models, rounds, backup, restore, segment, evaluate, lola11, phantom, pretrain):
     main.add_command(command)
 
 

@@ -9,11 +9,12 @@ import click
 
 from datastore.labels import LABEL_MAPS
 from datastore.wording import printable
-from lungapp.cli.options import json_option, print_json, project_option
+from lungapp.cli.options import by_option, json_option, print_json, project_option, you
 from lungapp.project import open_project
 
 if TYPE_CHECKING:
     from infers.model_store import ModelStore
+    from infers.stored_model import StoredModel
 
 store_option = click.option(
     "-p",
@@ -83,8 +84,8 @@ def models_import(
     for file in files:
         try:
             model, is_new = store.add(file, name, LABEL_MAPS[labels] if labels else None)
-            if publish:
-                store.publish(model.name)
+            if publish and project_folder is not None:
+                _publish(project_folder, model.name, you())
         except (ValueError, OSError) as error:
             if len(files) == 1:
                 raise
@@ -155,25 +156,36 @@ def models_show(name: str, project_folder: Path | None, as_json: bool) -> None:
 
 @models.command("publish")
 @click.argument("name")
+@by_option
 @project_option
 @json_option
-def models_publish(name: str, project_folder: Path, as_json: bool) -> None:
+def models_publish(name: str, by: str, project_folder: Path, as_json: bool) -> None:
     """Serve a model of the project to annotators, as `unet`, from the next request on.
 
     The switch is atomic, and a running server needs no restart. A model that finds other structures than the
-    project's masks hold is refused. Publishing an older model again is the way back.
+    project's masks hold is refused. It stands in the history that `lungapp rounds rollback` goes back in.
 
     Example: lungapp models publish R231 -p my-study
     """
     from lungapp.model_listing import model_dict
 
-    store = _store(project_folder)
-    before = store.served()
-    model = store.publish(name)
+    model, before = _publish(project_folder, name, by)
     if as_json:
-        print_json({**model_dict(model, store.served()), "before": before})
+        print_json({**model_dict(model, model.name), "before": before})
     else:
         click.echo(f"{model.name}  {model.version} is served now; before: {before or 'none'}")
+
+
+def _publish(project_folder: Path, name: str, by: str) -> tuple[StoredModel, str | None]:
+    from infers.model_store import ModelStore
+    from infers.publishing import publish
+
+    project = open_project(project_folder)
+    registry = project.registry()
+    try:
+        return publish(registry, ModelStore(project.models), name, by)
+    finally:
+        registry.close()
 
 
 def _store(project_folder: Path | None) -> ModelStore:

@@ -53,10 +53,15 @@ def named_folder(_context: click.Context, _parameter: click.Parameter, value: st
     return Path(value)
 
 
+def you() -> str:
+    """Who runs the program, for the audit."""
+    return os.environ.get("USER") or "local"
+
+
 by_option = click.option(
     "--by",
     callback=words,
-    default=lambda: os.environ.get("USER") or "local",
+    default=you,
     show_default="you",
     help="Who does this; it stands in the audit.",
 )

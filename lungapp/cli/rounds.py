@@ -1,0 +1,100 @@
+"""`lungapp rounds`: what came of the retrains, and the way back to the model before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lungapp.cli.options import by_option, json_option, print_json, project_option
+from lungapp.project import open_project
+
+
+@click.group()
+def rounds() -> None:
+    """List the rounds of training, show how one was judged, go back to the model before.
+
+    Example: lungapp rounds list -p my-study
+    """
+
+
+@rounds.command("list")
+@project_option
+@json_option
+def rounds_list(project_folder: Path, as_json: bool) -> None:
+    """List the rounds: number, state, when, what started it, the model, which one is served.
+
+    Example: lungapp rounds list -p my-study
+    """
+    from infers.model_store import ModelStore
+    from lungapp.round_listing import round_dict, round_line
+
+    project = open_project(project_folder)
+    served = ModelStore(project.models).served()
+    registry = project.registry()
+    found = registry.rounds()
+    registry.close()
+    if as_json:
+        print_json([round_dict(item, served) for item in found])
+        return
+    for item in found:
+        click.echo(round_line(item, served))
+    click.echo(f"{len(found)} round{'' if len(found) == 1 else 's'}; {served or 'no model'} is served", err=True)
+
+
+@rounds.command("show")
+@click.argument("number", type=click.IntRange(1), required=False)
+@project_option
+@json_option
+def rounds_show(number: int | None, project_folder: Path, as_json: bool) -> None:
+    """Show one round, the last one if no NUMBER is given: how its model was judged, and why it was published or not.
+
+    The table has the served model of that time on the left, the new one on the right, over all locked cases, per lung
+    and per tag; then the cases that lost most.
+
+    Example: lungapp rounds show 7 -p my-study
+    """
+    from infers.model_store import ModelStore
+    from lungapp.round_listing import round_dict, round_text
+
+    project = open_project(project_folder)
+    served = ModelStore(project.models).served()
+    registry = project.registry()
+    found = registry.rounds()
+    registry.close()
+    chosen = [item for item in found if number in (None, item.number)][-1:]
+    if not chosen:
+        there = f"there are rounds 1 to {found[-1].number}" if found else "there are none yet"
+        raise click.ClickException(f"no round{'' if number is None else f' {number}'}: {there}")
+    if as_json:
+        print_json(round_dict(chosen[0], served))
+    else:
+        click.echo(round_text(chosen[0], served))
+
+
+@rounds.command("rollback")
+@by_option
+@project_option
+@json_option
+def rounds_rollback(by: str, project_folder: Path, as_json: bool) -> None:
+    """Serve the model again that was served before, from the next request on.
+
+    Twice goes back two models. Models published by hand are in the same history; the way forward again is `lungapp
+    models publish`. Masks are not touched.
+
+    Example: lungapp rounds rollback -p my-study
+    """
+    from infers.model_store import ModelStore
+    from infers.publishing import rollback
+    from lungapp.model_listing import model_dict
+
+    project = open_project(project_folder)
+    registry = project.registry()
+    try:
+        model, taken_back = rollback(registry, ModelStore(project.models), by)
+    finally:
+        registry.close()
+    if as_json:
+        print_json({**model_dict(model, model.name), "before": taken_back})
+    else:
+        click.echo(f"{model.name}  {model.version} is served again; taken back: {taken_back}")
