@@ -22,6 +22,7 @@ REACH_MM = 1.5
 SMALLEST_SHARED = 0.1
 FAILED_SHARE = 0.5
 WHOLE_SHARE = 0.8
+THICK_GAS_MM, DARKER_HU, LIGHTEST_GAS_HU = 8.0, 60.0, -940.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,8 @@ class JoinedModel:
 def join(aerated: np.ndarray, found: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """The lungs of a threshold, with the dense lung that a network found.
 
-    - Air that the network does not know at all is none of the lung: gas in the gut, folds of skin.
+    - Air that the network does not know at all is none of the lung: gas in the gut, folds of skin. Nor is a thick part
+      that it does not know and that is far darker than the lung: gas in the gut where the diaphragm between is thin.
     - What is dense and lung to the network is added where it is thicker than `THINNEST_MM`.
     - Where the threshold finds less than half of the network's air, it has failed: the network decides alone.
     - Where there is no lung with air in it, there is no lung.
@@ -80,6 +82,7 @@ def join(aerated: np.ndarray, found: np.ndarray, hu: np.ndarray, spacing_mm: tup
         return joined
     box = bounding_box((found > 0) | (joined > 0))
     inside, network = joined[box], found[box]
+    inside[_gas(hu[box], (inside > 0) & (network == 0), (inside > 0) & (network > 0), spacing_mm)] = 0
     dense = (network > 0) & (inside == 0) & (~air[box] | _whole(air[box] & (inside == 0), network > 0))
     half_mm = max(THINNEST_MM / 2, 1.5 * max(spacing_mm[1:]))
     thick = dense & (depth_mm(dense, spacing_mm) > half_mm)
@@ -110,3 +113,19 @@ def _whole(air: np.ndarray, found: np.ndarray) -> np.ndarray:
     whole = within >= WHOLE_SHARE * voxels
     whole[0] = False
     return whole[pieces]
+
+
+def _gas(hu: np.ndarray, unknown: np.ndarray, known: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """The thick parts of an unknown region that are as dark as gas beside the known lung."""
+    gas = np.zeros_like(unknown)
+    thick = unknown & (depth_mm(unknown, spacing_mm) > THICK_GAS_MM / 2)
+    if not thick.any() or not known.any():
+        return gas
+    darkest = min(float(np.median(hu[known])) - DARKER_HU, LIGHTEST_GAS_HU)
+    pieces = cc3d.connected_components(thick, connectivity=6)
+    for number in range(1, int(pieces.max()) + 1):
+        if np.median(hu[pieces == number]) < darkest:
+            gas |= pieces == number
+    if gas.any():
+        gas = unknown & (distance_mm(gas, spacing_mm) <= THICK_GAS_MM / 2 + REACH_MM)
+    return gas

@@ -74,6 +74,19 @@ def test_gas_that_the_network_does_not_know_is_no_lung(hu: np.ndarray) -> None:
     np.testing.assert_array_equal(join(aerated, lungs(), hu, SPACING_MM), lungs())
 
 
+@pytest.mark.parametrize(("content_hu", "is_lung"), [(-995, False), (-900, True)])
+def test_gas_that_runs_into_the_lung_is_left_out_and_dark_lung_is_not(
+    hu: np.ndarray, content_hu: int, is_lung: bool
+) -> None:
+    stomach = np.s_[5:25, 45:58, 34:52]
+    hu[stomach] = content_hu
+    aerated = lungs()
+    aerated[stomach] = 2
+    joined = join(aerated, lungs(), hu, SPACING_MM)
+    assert (joined[stomach] == 2).mean() == pytest.approx(float(is_lung), abs=0.05)
+    np.testing.assert_array_equal(joined[:, :45], lungs()[:, :45])
+
+
 def test_a_cavity_is_lung_and_an_airway_is_none(hu: np.ndarray) -> None:
     hole, tube = np.s_[10:20, 20:32, 10:22], np.s_[0:30, 24:34, 27:33]
     hu[hole] = hu[tube] = -1000
