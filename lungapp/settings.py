@@ -11,12 +11,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from datastore.patients import SplitRatios
+from trainers.presets import PRESETS
 
 
 class Section(BaseModel):
@@ -119,6 +120,47 @@ class GateSettings(Section):
     )
 
 
+class TrainingSettings(Section):
+    """[training]: how a model is trained on corrected cases (Hofmanninger et al. 2020, sec. II-B)."""
+
+    preset: str = Field(default="r231", description="Loss, optimizer and rate: one of the presets of docs/training.md")
+    start: Literal["served", "scratch"] = Field(
+        default="served", description='Whether training goes on from the "served" model, or from "scratch"'
+    )
+    base_channels: int = Field(
+        default=64, ge=1, le=64, description="Width of a network from scratch; the paper's has 64"
+    )
+    learning_rate: float = Field(default=0.0, ge=0, description="The highest learning rate; 0 takes the preset's")
+    epochs: int = Field(default=40, ge=1, description="How often at most the network is measured and saved")
+    steps_per_epoch: int = Field(default=250, ge=1, description="Minibatches between two such measurements")
+    with_lung: int = Field(default=7, ge=1, description="Slices with lung in a minibatch")
+    without_lung: int = Field(default=7, ge=0, description="Slices without lung in a minibatch")
+    patience: int = Field(
+        default=8, ge=0, description="Training ends after so many epochs without a better validation Dice; 0: never"
+    )
+    clip_norm: float = Field(default=5.0, ge=0, description="Longer gradients are cut to this length; 0: none is")
+    mixed_precision: Literal["auto", "on", "off"] = Field(
+        default="auto", description='Half precision: "auto" on a GPU, "on" everywhere, "off"'
+    )
+    devices: tuple[str, ...] = Field(
+        default=("auto",), description='Where training runs; several share each minibatch: ["cuda:0", "cuda:1"]'
+    )
+
+    @field_validator("preset")
+    @classmethod
+    def _is_known(cls, preset: str) -> str:
+        if preset not in PRESETS:
+            raise ValueError(f"expected one of {', '.join(PRESETS)}")
+        return preset
+
+    @field_validator("devices")
+    @classmethod
+    def _is_somewhere(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        if not devices:
+            raise ValueError('expected at least one device, such as "auto"')
+        return devices
+
+
 class ServerSettings(Section):
     """[server]"""
 
@@ -140,6 +182,7 @@ class Settings(BaseSettings):
     annotation: AnnotationSettings = AnnotationSettings()
     model: ModelSettings = ModelSettings()
     gate: GateSettings = GateSettings()
+    training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
 
     @classmethod

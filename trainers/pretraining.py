@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,17 @@ from trainers.cohort_augmentation import augment_cohort
 from trainers.cohort_slices import CohortPlan, cohort_slices
 from trainers.held_out import judge
 from trainers.pretraining_card import pretraining_card
+from trainers.recipe import Recipe, Stage, in_stages
 from trainers.slice_cache import SliceCache
 from trainers.slices import SliceSet, VolumeSlices
-from trainers.training import Progress, Stage, TrainingPlan, train
+from trainers.training import Progress, train
 
 METRICS_FILE, CACHE_FOLDER = "metrics.json", "cache"
 SMALL_SHARE = 0.75  # of the steps run on slices of half the size
 FIRST_WATCHED = 1_000_000  # far from the patients that training sees
 WATCHED_PATIENTS, WATCHED_SLICES = 16, 11  # at most; of each
 SAID_EVERY = 10  # patients
+MEASURED_EVERY, TOLD_EVERY_S = 500, 60.0  # steps, seconds
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,9 @@ class Pretraining:
     seed: int = 1
     held_out: int = 2
 
-    def training(self) -> TrainingPlan:
+    def training(self) -> Recipe:
         """How the network is trained."""
-        plan = fast_training(self.seed, self.steps, self.base_channels, 2e-3, 0.0)
-        return replace(plan, stages=stages_of(self.steps))
+        return fast_training(self.seed, self.base_channels, stages_of(self.steps))
 
     def augment(self) -> SliceAugment:
         """What is done to slices; a cohort without diseases stays without."""
@@ -84,23 +85,28 @@ def stages_of(steps: int) -> tuple[Stage, ...]:
     """
     small = round(SMALL_SHARE * steps)
     return (
-        Stage(small, True, 2e-3, cosine_steps=small / 0.8, warm_steps=round(0.05 * small)),
-        Stage(steps - small, False, 8e-4, cosine_steps=steps - small),
+        Stage(small, True, 2e-3, fall_steps=small / 0.8, warm_steps=round(0.05 * small)),
+        Stage(steps - small, False, 8e-4, fall_steps=steps - small),
     )
 
 
-def fast_training(seed: int, steps: int, base_channels: int, learning_rate: float, small_share: float) -> TrainingPlan:
+def fast_training(seed: int, base_channels: int, stages: tuple[Stage, ...]) -> Recipe:
     """A training that gets furthest within an hour on one core: AdamW where the paper has SGD, small slices first."""
-    return TrainingPlan(
-        seed=seed,
-        steps=steps,
-        base_channels=base_channels,
+    recipe = Recipe(
+        preset="pretraining",
+        loss="dice_ce",
         optimizer="adamw",
-        learning_rate=learning_rate,
+        learning_rate=max(stage.learning_rate for stage in stages),
         weight_decay=1e-3,
-        small_steps=round(small_share * steps),
-        half_precision=True,
+        clip_norm=0.0,
+        patience=0,
+        keep_best=False,
+        mixed_precision="on",
+        steps_per_epoch=MEASURED_EVERY,
+        base_channels=base_channels,
+        seed=seed,
     )
+    return in_stages(recipe, stages)
 
 
 def pretrain(plan: Pretraining, out: Path, command: str, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def pretrain(plan: Pretraining, out: Path, command: str, say: Callable[[str], No
         "command": command,
         "sha256": sha256_of(weights),
         "pretraining": asdict(plan),
-        "training": asdict(plan.training()),
+        "training": plan.training().to_plain(),
         "training_slices": len(slices),
         "training_slices_with_lung": int(slices.has_lung.sum()),
         "held_out": judge(load_model(weights, "cpu"), plan.seed, plan.held_out, say),
@@ -142,7 +148,7 @@ def pretrain(plan: Pretraining, out: Path, command: str, say: Callable[[str], No
 
 
 def train_and_save(
-    plan: TrainingPlan,
+    recipe: Recipe,
     slices: SliceSet,
     watched: SliceSet,
     augment: SliceAugment,
@@ -154,16 +160,16 @@ def train_and_save(
     def tell(progress: Progress) -> None:
         say(str(progress))
 
-    full, half = (each_slice(augment, size) for size in (slices.size, slices.size // 2))
     network = train(
-        plan,
+        recipe,
         slices,
-        full,
         weights.parent,
-        half_size_augment=half,
+        augment=each_slice(augment, slices.size),
+        half_size_augment=each_slice(augment, slices.size // 2),
+        validation=watched,
         report=tell,
-        held_out=watched,
-        validate_every=500,
+        report_every_s=TOLD_EVERY_S,
+        device="cpu",
     )
     weights.unlink(missing_ok=True)
     save_weights(copy.deepcopy(network).to(torch.float16), weights)

@@ -13,10 +13,11 @@ import torch
 from infers.models import load_model
 from infers.weights import load_weights
 from trainers.held_out import CONDITIONS, HEALTHY, judge
+from trainers.optimization import learning_rate
 from trainers.pretraining import METRICS_FILE, Pretraining, pretrain, train_and_save
 from trainers.pretraining_card import pretraining_card
 from trainers.slices import SliceSet, TrainingSlices, VolumeSlices
-from trainers.training import CHECKPOINT_FILE, learning_rate
+from trainers.training import CHECKPOINT_FILE
 
 PLAN = Pretraining("routine", patients=2, steps=2, base_channels=2, seed=3, held_out=0)
 
@@ -41,7 +42,12 @@ def test_the_plan_says_how_to_train_and_on_whom() -> None:
     training = plan.training()
     assert (training.seed, training.steps, training.base_channels) == (5, 1000, 8)
     assert (training.optimizer, training.with_lung, training.without_lung) == ("adamw", 7, 7)
+    assert (training.loss, training.mixed_precision, training.weight_decay) == ("dice_ce", "on", 1e-3)
+    assert (training.clip_norm, training.patience, training.keep_best) == (0.0, 0, False)
     assert [stage.half_size for stage in training.stages] == [True, False]
+    assert [stage.learning_rate for stage in training.stages] == [2e-3, 8e-4]
+    rates = [learning_rate(training, step) for step in (0, 36, 37, 38, 749, 750, 999)]
+    np.testing.assert_allclose(rates, [2e-3 / 38, 2e-3 * 37 / 38, 2e-3, 2e-3, 2.13e-4, 8e-4, 3.2e-8], rtol=0.02)
     assert (plan.learned().cohort, plan.learned().patients, plan.learned().seed) == ("anatomy3", 200, 5)
     assert plan.watched().first >= plan.learned().first + plan.patients
     assert plan.watched().patients == 16 and replace(plan, patients=2).watched().patients == 1

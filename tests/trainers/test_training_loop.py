@@ -1,271 +1,202 @@
-"""Training is the same every time, also after a crash; tiny networks."""
+"""What a training does: the same every time, what its recipe says, and it learns; tiny networks."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from networks import random_network
+from torch import Tensor
+from training_boxes import RECIPE, Weights, boxes, equal, noisy, small_noisy, trained
 
 from infers.unet import UNet
-from trainers.augmentation import BatchAugment, each_slice
+from trainers.recipe import Stage, in_stages
 from trainers.slices import SliceSet, TrainingSlices, VolumeSlices
-from trainers.training import (
-    CHECKPOINT_FILE,
-    Progress,
-    Stage,
-    TrainingPlan,
-    learning_rate,
-    mean_dice,
-    segmentation_loss,
-    train,
-)
+from trainers.training import CHECKPOINT_FILE, DivergedError, Progress, train
+from trainers.validation import mean_dice
 
-PLAN = TrainingPlan(seed=1, steps=6, base_channels=2, small_steps=2, with_lung=2, without_lung=2, learning_rate=0.01)
+STAGED = in_stages(replace(RECIPE, steps_per_epoch=4), (Stage(2, True, 0.01, 4.0, 1), Stage(3, False, 0.02, 3)))
 
 
-def boxes() -> SliceSet:
-    """32 slices of 32 x 32; every other one shows a right and a left lung, dark on bright."""
-    labels = np.zeros((32, 32, 32), np.uint8)
-    for index in range(0, 32, 2):
-        top = 4 + index // 4
-        labels[index, top : top + 14, 3:14], labels[index, top : top + 14, 18:29] = 1, 2
-    slices = TrainingSlices(np.where(labels > 0, 0.1, 0.7).astype(np.float16), labels, labels.any(axis=(1, 2)))
-    return SliceSet([VolumeSlices(slices, "boxes")])
+@pytest.mark.parametrize("change", [{}, {"optimizer": "adamw", "mixed_precision": "on"}], ids=["sgd", "adamw-half"])
+def test_one_seed_gives_the_same_weights_to_the_bit(tmp_path: Path, change: dict[str, object]) -> None:
+    recipe = replace(RECIPE, **change)  # type: ignore[arg-type]
+    assert equal(trained(tmp_path / "a", recipe), trained(tmp_path / "b", recipe))
 
 
-def noisy_slice(
-    image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    step = len(image) // size
-    smaller = image[::step, ::step]
-    noise = random.standard_normal(smaller.shape, dtype=np.float32)
-    return (smaller + np.float32(0.02) * noise).clip(0, 1), labels[::step, ::step]
-
-
-noisy, noisy_half = each_slice(noisy_slice, 32), each_slice(noisy_slice, 16)
-
-
-def trained(folder: Path, plan: TrainingPlan = PLAN, **how: object) -> dict[str, torch.Tensor]:
-    folder.mkdir(exist_ok=True)
-    return train(plan, boxes(), noisy, folder, half_size_augment=noisy_half, **how).state_dict()  # type: ignore[arg-type]
-
-
-def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("half_precision", [False, True])
-def test_one_seed_gives_the_same_weights_to_the_bit(tmp_path: Path, optimizer: str, half_precision: bool) -> None:
-    plan = replace(PLAN, optimizer=optimizer, half_precision=half_precision)
-    assert equal(trained(tmp_path / "a", plan), trained(tmp_path / "b", plan))
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    return trained(tmp_path_factory.mktemp("undisturbed"), replace(RECIPE, epochs=1, keep_best=False))
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 2}, {"optimizer": "adamw"}, {"learning_rate": 0.02}, {"weight_decay": 0.1}, {"small_steps": 0},
-     {"with_lung": 3}, {"without_lung": 3}, {"half_precision": True}],
+    [{"seed": 2}, {"optimizer": "adam"}, {"learning_rate": 0.02}, {"weight_decay": 0.1}, {"momentum": 0.5},
+     {"loss": "topk_ce"}, {"schedule": "constant"}, {"warm_share": 0.0}, {"clip_norm": 0.01}, {"with_lung": 3},
+     {"without_lung": 3}, {"mixed_precision": "on"}, {"steps_per_epoch": 4}],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
-def test_every_part_of_the_plan_counts(tmp_path: Path, change: dict[str, object]) -> None:
-    changed = replace(PLAN, **change)  # type: ignore[arg-type]
-    assert not equal(trained(tmp_path / "a"), trained(tmp_path / "b", changed))
+def test_every_part_of_the_recipe_counts(tmp_path: Path, undisturbed: Weights, change: dict[str, object]) -> None:
+    recipe = replace(RECIPE, epochs=1, keep_best=False, schedule=change.pop("schedule", "cosine"))
+    if "warm_share" in change:
+        recipe = replace(recipe, warm_share=0.9)  # of three steps, 4 % are one: no rise at all
+        undisturbed = trained(tmp_path / "warm", recipe)
+    assert not equal(undisturbed, trained(tmp_path / "a", replace(recipe, **change)))  # type: ignore[arg-type]
 
 
-class StoppedError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, optimizer: str) -> None:
-    plan = replace(PLAN, optimizer=optimizer)
-    steps: list[int] = []
-
-    def stop(progress: Progress) -> None:
-        steps.append(progress.step)
-        if progress.step in (2, 4):
-            raise StoppedError  # before the checkpoint of this step is written
-
-    with pytest.raises(StoppedError):
-        trained(tmp_path / "a", plan, report=stop, report_every=1)
-    with pytest.raises(StoppedError):
-        trained(tmp_path / "a", plan, report=lambda progress: stop(replace(progress, step=progress.step + 1)),
-                report_every=1)  # fmt: skip
-    resumed = trained(tmp_path / "a", plan, report=lambda progress: steps.append(progress.step), report_every=1)
-    assert steps == [1, 2, 3, 4, 3, 4, 5, 6]
-    assert equal(resumed, trained(tmp_path / "b", plan))
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path[:0] = ["tests", "tests/trainers"]
-from test_training_loop import PLAN, boxes, noisy, noisy_half
-from trainers.training import train
-
-def kill(progress):
-    if progress.step == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train(PLAN, boxes(), noisy, Path(sys.argv[1]), half_size_augment=noisy_half, report=kill, report_every=1)
-"""
-
-
-def test_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    killed = tmp_path / "a"
-    killed.mkdir()
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(killed)], cwd=REPOSITORY, env=environment, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    assert torch.load(killed / CHECKPOINT_FILE, weights_only=True)["step"] == 3
-    assert equal(trained(killed), trained(tmp_path / "b"))
-
-
-def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
-    trained(tmp_path / "a")
-    with pytest.raises(ValueError, match="belongs to another training"):
-        trained(tmp_path / "a", replace(PLAN, steps=7))
+def test_the_randomness_of_the_program_neither_counts_nor_is_disturbed(tmp_path: Path, undisturbed: Weights) -> None:
+    torch.manual_seed(99)
+    expected = torch.rand(3)
+    torch.manual_seed(99)
+    assert equal(trained(tmp_path, replace(RECIPE, epochs=1, keep_best=False)), undisturbed)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_it_learns_and_says_how_far_it_is(tmp_path: Path) -> None:
     heard: list[Progress] = []
-    plan = replace(PLAN, steps=120, small_steps=40, base_channels=4, learning_rate=0.05)
-    network = train(
-        plan, boxes(), noisy, tmp_path, half_size_augment=noisy_half,
-        report=heard.append, report_every=40, held_out=boxes(), validate_every=80,
-    )  # fmt: skip
-    assert [progress.step for progress in heard] == [40, 80, 120]
-    assert [progress.validation_dice is None for progress in heard] == [True, False, False]
-    assert heard[-1].loss < 0.5 * heard[0].loss
-    assert heard[-1].validation_dice is not None and heard[-1].validation_dice > 0.9
-    assert heard[0].left_s > 0 and heard[-1].left_s == 0 and heard[-1].slices_per_s > 0
-    assert not network.training
+    recipe = replace(RECIPE, epochs=3, steps_per_epoch=30, base_channels=4, learning_rate=0.05, loss="dice_ce", seed=3)
+    network = train(recipe, boxes(), tmp_path, augment=noisy, validation=boxes(7), report=heard.append, device="cpu")
+    ends = [progress for progress in heard if progress.validation_dice is not None]
+    assert [(progress.epoch, progress.step) for progress in ends] == [(1, 30), (2, 60), (3, 90)]
+    assert all((progress.epochs, progress.steps) == (3, 90) for progress in heard)
+    assert ends[-1].loss < 0.5 * ends[0].loss
+    assert ends[-1].best_dice == max(progress.validation_dice for progress in ends) > 0.9  # type: ignore[type-var]
+    assert ends[0].left_s > 0 and ends[-1].left_s == 0 and ends[-1].slices_per_s > 0
+    assert all(0 <= progress.waited_share <= 1 for progress in heard)
+    assert not network.training and mean_dice(network, boxes(7)) == ends[-1].best_dice
 
 
-def listening(heard: Callable[[np.random.Generator, int], object]) -> dict[str, BatchAugment]:
-    def listen(
-        image: np.ndarray, labels: np.ndarray, random: np.random.Generator, size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        heard(random, size)
-        return noisy_slice(image, labels, random, size)
+def test_the_best_weights_come_out_and_the_training_ends_when_none_get_better(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=8, patience=2, learning_rate=0.05)
+    heard: list[Progress] = []
+    best = trained(tmp_path / "a", recipe, report=heard.append)
+    dices = [progress.validation_dice for progress in heard if progress.validation_dice is not None]
+    assert len(dices) == 3 and dices[0] > max(dices[1:])
+    assert heard[-1].best_dice == dices[0] and heard[-1].left_s == 0
+    assert equal(best, torch.load(tmp_path / "a" / CHECKPOINT_FILE, weights_only=True)["best_weights"])
+    assert not equal(best, torch.load(tmp_path / "a" / CHECKPOINT_FILE, weights_only=True)["network"])
 
-    return {"augment": each_slice(listen, 32), "half_size_augment": each_slice(listen, 16)}
-
-
-def test_each_slice_of_each_step_has_its_own_randomness(tmp_path: Path) -> None:
-    drawn: list[float] = []
-    for seed in (1, 2):
-        (tmp_path / str(seed)).mkdir()
-        augments = listening(lambda random, _: drawn.append(random.random()))
-        train(replace(PLAN, seed=seed), boxes(), folder=tmp_path / str(seed), **augments)
-    assert len(set(drawn)) == len(drawn) == 2 * 6 * 4
+    last = trained(tmp_path / "b", replace(recipe, keep_best=False))
+    assert equal(last, torch.load(tmp_path / "a" / CHECKPOINT_FILE, weights_only=True)["network"])
+    heard.clear()
+    trained(tmp_path / "c", replace(recipe, patience=0), report=heard.append)
+    assert heard[-1].epoch == 8
 
 
-def test_the_first_steps_are_smaller_where_the_rate_still_rises(tmp_path: Path) -> None:
-    def one_step(steps: int) -> torch.Tensor:
-        def stop(progress: Progress) -> None:
-            if progress.step == 2:
-                raise StoppedError
-
-        plan = replace(PLAN, steps=steps, weight_decay=0.0)
-        with pytest.raises(StoppedError):
-            trained(tmp_path / str(steps), plan, report=stop, report_every=1)
-        state = torch.load(tmp_path / str(steps) / CHECKPOINT_FILE, weights_only=True)["network"]
-        torch.manual_seed(plan.seed)
-        return state["last.weight"] - UNet(base_channels=2).last.weight.detach()
-
-    torch.testing.assert_close(one_step(100), one_step(6) / 4, rtol=1e-3, atol=1e-6)  # the first of 4 rising steps
-
-
-def test_progress_reads_as_a_line() -> None:
-    progress = Progress(50, 200, 0.25, None, 12.34, 90.0)
-    assert str(progress) == "step 50/200, loss 0.2500, 12.3 slices/s, 1.5 min left"
-    assert "loss 0.2500, validation Dice 0.9812, " in str(replace(progress, validation_dice=0.98123))
+@pytest.mark.parametrize("none", [None, SliceSet([VolumeSlices(TrainingSlices(
+    np.zeros((0, 32, 32), np.float16), np.zeros((0, 32, 32), np.uint8), np.zeros(0, bool)), "nobody")])],
+    ids=["none", "empty"])  # fmt: skip
+def test_without_validation_the_last_weights_come_out(tmp_path: Path, none: SliceSet | None) -> None:
+    heard: list[Progress] = []
+    made = trained(tmp_path / "a", replace(RECIPE, patience=1), validation=none, report=heard.append)
+    assert equal(made, torch.load(tmp_path / "a" / CHECKPOINT_FILE, weights_only=True)["network"])
+    assert heard[-1].epoch == 3 and heard[-1].validation_dice is None and heard[-1].best_dice is None
 
 
 def test_measuring_changes_nothing(tmp_path: Path) -> None:
-    measured = trained(tmp_path / "a", held_out=boxes(), report_every=1, validate_every=2)
-    assert equal(measured, trained(tmp_path / "b"))
+    recipe = replace(RECIPE, keep_best=False)
+    assert equal(trained(tmp_path / "a", recipe), trained(tmp_path / "b", recipe, validation=None))
 
 
-def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the loss of step 1 is nan"):
-        train(replace(PLAN, small_steps=0), boxes(), lambda images, labels, _: (images * torch.nan, labels), tmp_path)
+def test_progress_is_heard_between_the_ends_of_epochs_too(tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    trained(tmp_path, replace(RECIPE, epochs=2), report=heard.append, report_every_s=0.0)
+    assert [(progress.epoch, progress.step) for progress in heard] == [
+        (1, 1), (1, 2), (1, 3), (1, 3), (2, 4), (2, 5), (2, 6), (2, 6)]  # fmt: skip
+    assert [progress.validation_dice is None for progress in heard] == [True, True, True, False] * 2
+    assert heard[2].loss == heard[3].loss != heard[6].loss == heard[7].loss
 
 
-def test_steps_of_half_the_size_need_to_be_told_how(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="step 1 needs slices of half the size, but half_size_augment is missing"):
-        train(PLAN, boxes(), noisy, tmp_path)
+def test_progress_reads_as_a_line() -> None:
+    progress = Progress(2, 8, 50, 200, 0.25, None, 0.9, 12.34, 90.0)
+    assert str(progress) == "epoch 2/8, step 50/200, loss 0.2500, 12.3 slices/s, 1.5 min left"
+    line = str(replace(progress, validation_dice=0.98123, parts=2))
+    assert "loss 0.2500, validation Dice 0.9812, " in line and line.endswith(", minibatches in 2 parts")
 
 
-def test_an_unknown_optimizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected the optimizer as `sgd` or `adamw`, got 'lion'"):
-        trained(tmp_path / "a", replace(PLAN, optimizer="lion"))
+def test_training_goes_on_from_given_weights_and_leaves_them_alone(tmp_path: Path) -> None:
+    start = random_network(2)
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    slow = replace(RECIPE, learning_rate=1e-6, keep_best=False, weight_decay=0.0)
+    made = trained(tmp_path / "a", slow, start_from=start)
+    assert equal(start.state_dict(), before) and not start.training
+    for name, weight in start.named_parameters():
+        torch.testing.assert_close(made[name], weight.detach(), rtol=0, atol=1e-4)
+    assert not equal(made, trained(tmp_path / "b", slow))
+    with pytest.raises(ValueError, match="expected weights of 3 classes and 2 base channels, got 3 and 4"):
+        trained(tmp_path / "c", slow, start_from=UNet(base_channels=4))
 
 
-def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    plan = replace(PLAN, steps=100)
-    rates = [learning_rate(plan, step) for step in range(100)]
-    assert max(rates) == rates[3] == rates[4] == 0.01
-    assert rates[:4] == sorted(rates[:4]) and rates[4:] == sorted(rates[4:], reverse=True)
-    assert rates[0] == pytest.approx(0.0025) and rates[-1] < 1e-5
+def test_weights_in_half_precision_can_be_started_from(tmp_path: Path) -> None:
+    made = trained(tmp_path, replace(RECIPE, epochs=1), start_from=random_network(2).half())
+    assert all(tensor.dtype != torch.float16 for tensor in made.values())
 
 
-STAGED = replace(PLAN, stages=(Stage(2, True, 0.01, 4.0, 1), Stage(3, False, 0.02, 3), Stage(1, True, 0.05, 1)))
+def test_each_step_has_its_own_slices_and_its_own_randomness(tmp_path: Path) -> None:
+    drawn: list[float] = []
+    shown: list[Tensor] = []
+
+    def listen(images: Tensor, labels: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        drawn.append(random.random())
+        shown.append(images.clone())
+        assert images.shape == (4, 1, 32, 32) and images.dtype == torch.float32
+        assert labels.shape == (4, 32, 32) and labels.flatten(1).any(dim=1).tolist() == [True, True, False, False]
+        return noisy(images, labels, random)
+
+    for seed in (1, 2):
+        trained(tmp_path / str(seed), replace(RECIPE, seed=seed), augment=listen)
+    assert len(set(drawn)) == len(drawn) == 2 * 9
+    assert len({tensor.numpy().tobytes() for tensor in shown}) > 15
 
 
-def test_stages_have_their_own_rates_and_sizes(tmp_path: Path) -> None:
-    rates = [learning_rate(STAGED, step) for step in range(6)]
-    np.testing.assert_allclose(rates, [0.01, 0.01, 0.02, 0.015, 0.005, 0.05])
+def test_stages_have_their_own_sizes(tmp_path: Path) -> None:
     sizes: list[int] = []
 
-    train(STAGED, boxes(), folder=tmp_path, **listening(lambda _, size: sizes.append(size)))
-    assert sizes[::4] == [16, 16, 32, 32, 32, 16]
+    def listen(images: Tensor, labels: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        made = small_noisy(images, labels, random)
+        sizes.append(made[0].shape[-1])
+        return made
+
+    def full(images: Tensor, labels: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        sizes.append(images.shape[-1])
+        return noisy(images, labels, random)
+
+    trained(tmp_path / "a", STAGED, augment=full, half_size_augment=listen)
+    assert sizes == [16, 16, 32, 32, 32]
+    with pytest.raises(ValueError, match="expected an augmentation to half the size"):
+        trained(tmp_path / "b", STAGED, half_size_augment=None)
+    with pytest.raises(ValueError, match=r"expected 4 augmented slices of 16 x 16, got \(4, 1, 32, 32\)"):
+        trained(tmp_path / "c", STAGED, half_size_augment=noisy)
 
 
-def test_training_in_stages_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    def stop(progress: Progress) -> None:
-        if progress.step == 4:
-            raise StoppedError
+def test_a_loss_that_is_no_number_stops_the_training_before_the_weights_are_spoiled(tmp_path: Path) -> None:
+    def spoilt(images: Tensor, labels: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        return images * (float("nan") if random.random() < 0.3 else 1.0), labels
 
-    with pytest.raises(StoppedError):
-        trained(tmp_path / "a", STAGED, report=stop, report_every=1)
-    assert equal(trained(tmp_path / "a", STAGED), trained(tmp_path / "b", STAGED))
-    assert not equal(trained(tmp_path / "b", STAGED), trained(tmp_path / "c"))
-
-
-def test_stages_have_to_add_up() -> None:
-    with pytest.raises(ValueError, match=r"expected stages of 7 steps in all, got \[2, 3, 1\]"):
-        replace(STAGED, steps=7)
+    with pytest.raises(DivergedError, match=r"the loss of step [2-9] is nan: a lower learning rate may help"):
+        trained(tmp_path, augment=spoilt, save_every_s=0.0)
+    saved = torch.load(tmp_path / CHECKPOINT_FILE, weights_only=True)["network"]
+    assert all(tensor.isfinite().all() for tensor in saved.values())
 
 
-def test_the_loss_is_lowest_for_the_truth() -> None:
-    labels = torch.from_numpy(boxes().read(range(4))[1]).long()
-    certain = torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()
-    truth = segmentation_loss(torch.log_softmax(40 * certain, 1), labels)
-    swapped = segmentation_loss(torch.log_softmax(40 * certain[:, [0, 2, 1]], 1), labels)
-    unsure = segmentation_loss(torch.log_softmax(0 * certain, 1), labels)
-    assert truth < 1e-3
-    assert truth < unsure < swapped
-    assert unsure > np.log(3)  # cross-entropy alone is that; Dice comes on top
+def test_a_gradient_that_is_no_number_stops_the_training_too(tmp_path: Path) -> None:
+    start = random_network(2)
+    with torch.no_grad():  # the same scores from huge features: the square of their gradient is beyond float32
+        start.up_blocks()[-1].conv_block.layers()[-1][1].weight.mul_(1e36)
+        start.up_blocks()[-1].conv_block.layers()[-1][1].bias.mul_(1e36)
+        start.last.weight.mul_(1e-36)
+    with pytest.raises(DivergedError, match="the gradient of step 1 is inf: a lower learning rate may help"):
+        trained(tmp_path, start_from=start)
 
 
-def test_dice_is_that_of_both_lungs(tmp_path: Path) -> None:
-    slices = boxes()
-    network = UNet(base_channels=2)
-    with torch.no_grad():
-        network.last.weight.zero_()
-        network.last.bias[:] = torch.tensor([0.0, 1.0, 0.0])  # all is right lung
-    share = np.mean(slices.read(range(len(slices)))[1] == 1)
-    assert mean_dice(network, slices) == pytest.approx((2 * share / (1 + share) + 0) / 2)
+def test_labels_that_the_network_does_not_know_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected labels below 2, the number of classes, got 2"):
+        trained(tmp_path, replace(RECIPE, classes=2))
+
+
+def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no device 'tpu' on this machine"):
+        trained(tmp_path, device="tpu")
