@@ -30,7 +30,7 @@ from datastore.dicomweb_service import DicomwebError, UnreachableError
 from datastore.records import NewCase, NewExclusion
 
 ACCOUNT = Credentials(USER, PASSWORD)
-SECRETS = ("secret", "Jane", "Doe")
+SECRETS = ("secret", "Janeway", "Doeman")
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +59,10 @@ class Pacs:
         self.uids: dict[str, str] = {}
         self.studies: dict[str, str] = {}
         first, second, third = generate_uid(), generate_uid(), generate_uid()
-        self._add(top, "thorax", first, PatientID="secret-47w1")
-        self._add(top, "sharp", first, PatientID="secret-47w1", SeriesDescription="Lunge  1.0 B70f")
-        self._add(top, "localizer", first, PatientID="secret-47w1", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-        self._add(top, "gap", second, PatientID="secret-47w1", skip=(3,))
+        self._add(top, "thorax", first, PatientID="secret-4.w1")
+        self._add(top, "sharp", first, PatientID="secret-4.w1", SeriesDescription="Lunge  1.0 B70f")
+        self._add(top, "localizer", first, PatientID="secret-4.w1", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+        self._add(top, "gap", second, PatientID="secret-4.w1", skip=(3,))
         self._add(top, "oblique", third, PatientID="secret-4712", orientation=(0.8, 0.6, 0, -0.6, 0.8, 0))
         self._add(top, "mr", third, PatientID="secret-4712", Modality="MR")
         self._add(top, "nobody", third, PatientID="ANONYMOUS", slices=4)
@@ -240,7 +240,7 @@ def test_a_service_that_dies_in_the_middle_of_a_series_leaves_nothing(tmp_path: 
 
 def test_a_service_that_goes_away_ends_the_search_with_one_error() -> None:
     with pytest.raises(UnreachableError, match=r"^http://127\.0\.0\.1:\d+/pacs: cannot be reached \(Conn.*\)$"):
-        find(f"http://127.0.0.1:{free_port()}/pacs", filters={"PatientID": "secret-47w1"})
+        find(f"http://127.0.0.1:{free_port()}/pacs", filters={"PatientID": "secret-4.w1"})
 
 
 def test_a_service_that_dies_during_the_search_is_no_damaged_series(tmp_path: Path) -> None:
@@ -281,8 +281,8 @@ def image(series: str, number: int, **more: object) -> dict[str, object]:
         "00080008": typed("CS", "ORIGINAL", "PRIMARY"),
         "00080018": typed("UI", f"{series}.{number}"),
         "00080060": typed("CS", "CT"),
-        "00100010": typed("PN", {"Alphabetic": "Doe^Jane"}),
-        "00100020": typed("LO", "secret-47w1"),
+        "00100010": typed("PN", {"Alphabetic": "Doeman^Janeway"}),
+        "00100020": typed("LO", "secret-4.w1"),
         "0020000D": typed("UI", "1.2"),
         "0020000E": typed("UI", series),
         "00200013": typed("IS", number),
@@ -393,16 +393,18 @@ def test_no_content_is_no_match() -> None:
 
 
 NONSENSE = {
-    "server error": (500, {}, b"Doe^Jane secret"),
-    "html": (200, {"Content-Type": "text/html"}, b"<html>Doe^Jane</html>"),
-    "other json": dicom_json({"Doe^Jane": 1}),
-    "strings": dicom_json(["Doe^Jane"]),
+    "server error": (500, {}, b"Doeman^Janeway secret"),
+    "html": (200, {"Content-Type": "text/html"}, b"<html>Doeman^Janeway</html>"),
+    "other json": dicom_json({"Doeman^Janeway": 1}),
+    "strings": dicom_json(["Doeman^Janeway"]),
     "deep": (200, {}, b"[" * 100_000),
     "nothing": (204, {}, b""),
     "empty objects": dicom_json([{}]),
     "numbers as values": dicom_json([dict.fromkeys(image("1.3.1", 0), 3)]),
-    "values of another kind": dicom_json([image("1.3.1", 0, **{"00280010": {"vr": "US", "Value": ["Doe^Jane"]}})]),
-    "an object as value": dicom_json([image("1.3.1", 0, **{"00280030": {"vr": "DS", "Value": [{"a": "Doe"}]}})]),
+    "values of another kind": dicom_json(
+        [image("1.3.1", 0, **{"00280010": {"vr": "US", "Value": ["Doeman^Janeway"]}})]
+    ),
+    "an object as value": dicom_json([image("1.3.1", 0, **{"00280030": {"vr": "DS", "Value": [{"a": "Doeman"}]}})]),
     "two positions": dicom_json([image("1.3.1", 0, **{"00200032": {"vr": "DS", "Value": [1, 2]}})]),
     "not finite": dicom_json([image("1.3.1", 0, **{"00200032": {"vr": "DS", "Value": [1, 2, 1e999]}})]),
     "another series": dicom_json([image("1.3.2", 0)]),
@@ -620,8 +622,8 @@ MESSAGES: dict[str, tuple[Callable[[list[bytes]], bytes], str]] = {
     "an image too many": (lambda files: multipart([*files, files[0]]), "more than the 4 images"),
     "the same image twice": (other_image, "other images"),
     "an image of another series": (other_series, "image 4 is not of series 1.3.1"),
-    "no DICOM": (lambda files: multipart([b"Doe^Jane"] * 4), "image 1 is no DICOM"),
-    "no multipart": (lambda files: b"Doe^Jane" * 100, "damaged multipart"),
+    "no DICOM": (lambda files: multipart([b"Doeman^Janeway"] * 4), "image 1 is no DICOM"),
+    "no multipart": (lambda files: b"Doeman^Janeway" * 100, "damaged multipart"),
 }
 
 

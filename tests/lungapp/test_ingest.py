@@ -30,11 +30,11 @@ from datastore.volume import Volume
 from lungapp.project import Project
 
 CORONAL = (1, 0, 0, 0, 0, -1)
-DOE = {"PatientID": "secret-47w1", "PatientName": "Doe^Jane", "PatientBirthDate": "19440229"}
-ROE = {"PatientID": "hidden-0815", "PatientName": "Roe^Richard", "PatientBirthDate": "19511231"}
-POE = {"PatientID": "nobody-1234", "PatientName": "Poe^Edgar", "PatientBirthDate": "19090119"}
+DOE = {"PatientID": "secret-4.w1", "PatientName": "Doeman^Janeway", "PatientBirthDate": "19440229"}
+ROE = {"PatientID": "hidden-0815", "PatientName": "Roeman^Richard", "PatientBirthDate": "19511231"}
+POE = {"PatientID": "nobody-1234", "PatientName": "Poeman^Edgar", "PatientBirthDate": "19090119"}
 # Words long enough that no digest or UID has them by chance.
-PRIVATE = ("Doe-Jane", *DOE.values(), *ROE.values(), *POE.values())
+PRIVATE = ("Doeman-Janeway", *DOE.values(), *ROE.values(), *POE.values())
 
 
 def hounsfield(slices: int = 6, seed: int = 0) -> np.ndarray:
@@ -97,7 +97,7 @@ class MixedTree:
         self.top = top
         self.uids: dict[str, str] = {}
         first, second, third, fourth, fifth = (generate_uid() for _ in range(5))
-        doe, roe, poe = (top / name for name in ("Doe^Jane-47w1", "Roe^Richard", "Poe"))
+        doe, roe, poe = (top / name for name in ("Doeman^Janeway-4.w1", "Roeman^Richard", "Poeman"))
         self._add("thorax", doe / "1" / "a", 8, first, DOE)
         self._add("lung", doe / "1" / "b", 10, first, DOE, SeriesDescription="LUNGE  1.0 B70f")
         self._add("localizer", doe / "1" / "a", 2, first, DOE, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
@@ -400,10 +400,10 @@ def write_mhd(volume: Volume, path: Path) -> None:
 @pytest.fixture
 def originals(tmp_path: Path) -> Path:
     """One patient's scan in each format, and a name that says whose it is."""
-    folder = tmp_path / "Doe^Jane-47w1"
+    folder = tmp_path / "Doeman^Janeway-4.w1"
     write_series(folder / "dicom", hounsfield(seed=1), **DOE)
-    write_nifti(scan(2), folder / "Doe-Jane.nii.gz")
-    write_mhd(scan(3), folder / "Doe-Jane.mhd")
+    write_nifti(scan(2), folder / "Doeman-Janeway.nii.gz")
+    write_mhd(scan(3), folder / "Doeman-Janeway.mhd")
     return folder
 
 
@@ -486,12 +486,12 @@ def test_a_copied_file_that_was_replaced_is_copied_again(project: Project, tmp_p
 def test_nothing_that_the_program_keeps_or_logs_names_a_patient(
     project: Project, tree: MixedTree, caplog: pytest.LogCaptureFixture, copy: list[str]
 ) -> None:
-    doe = tree.top / "Doe^Jane-47w1"
-    write_nifti(scan(4), doe / "Doe-Jane.nii.gz")
-    (doe / "Doe-Jane-torn.nii.gz").write_bytes((doe / "Doe-Jane.nii.gz").read_bytes()[:200])
-    (doe / "Doe-Jane-rubbish.nii").write_bytes(b"no image at all")
-    (doe / "Doe-Jane-rubbish.mha").write_bytes(b"no image at all")
-    (doe / "Doe-Jane.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"torn")
+    doe = tree.top / "Doeman^Janeway-4.w1"
+    write_nifti(scan(4), doe / "Doeman-Janeway.nii.gz")
+    (doe / "Doeman-Janeway-torn.nii.gz").write_bytes((doe / "Doeman-Janeway.nii.gz").read_bytes()[:200])
+    (doe / "Doeman-Janeway-rubbish.nii").write_bytes(b"no image at all")
+    (doe / "Doeman-Janeway-rubbish.mha").write_bytes(b"no image at all")
+    (doe / "Doeman-Janeway.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"torn")
     caplog.set_level(logging.INFO)
     result = run("-v", "ingest", tree.top, *copy, "-p", project.folder)
     assert result.exit_code == 1

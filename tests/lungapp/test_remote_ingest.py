@@ -20,7 +20,7 @@ from datastore.dicom import read_folder
 from datastore.records import Case
 from lungapp.project import Project
 
-PATIENT = {"PatientID": "secret-47w1", "PatientName": "Doe^Jane", "PatientBirthDate": "19440229"}
+PATIENT = {"PatientID": "secret-4.w1", "PatientName": "Doeman^Janeway", "PatientBirthDate": "19440229"}
 
 
 def hounsfield(slices: int = 6, seed: int = 0) -> np.ndarray:
