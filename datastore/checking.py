@@ -7,9 +7,9 @@ accepted before it was.
 from __future__ import annotations
 
 from datastore.image_files import read_mask
-from datastore.quality import examine
-from datastore.records import Label, QualityFinding, Severity
-from datastore.registry import Registry
+from datastore.quality import examine, needs_review
+from datastore.records import Kind, Label, QualityFinding, Severity, Status
+from datastore.registry import Registry, ReviewError
 from datastore.served_images import CaseImageError, ServedImages
 from datastore.volume import Volume
 
@@ -36,3 +36,23 @@ def check_label(registry: Registry, images: ServedImages, label_id: str) -> Labe
         image = None
         findings = (QualityFinding("image.unreadable", Severity.REVIEW, f"not compared with the image: {error}"),)
     return registry.record_findings(label_id, (*findings, *examine(mask, image)), CHECKER)
+
+
+def accept_if_sound(registry: Registry, label_id: str) -> bool:
+    """Accept a checked submission without a reviewer, if nothing asks for one; whether it was accepted.
+
+    A finding asks for one, and so does a conflict: then the version stays submitted.
+
+    Raises:
+        UnknownCaseError: If there is no such version.
+    """
+    label = registry.label(label_id)
+    if label.kind is not Kind.SUBMITTED or label.findings is None or needs_review(label.findings):
+        return False
+    if registry.case(label.case_id).status is Status.CONFLICT:
+        return False
+    try:
+        registry.accept(label_id, CHECKER, "nothing found")
+    except ReviewError:  # somebody was faster
+        return False
+    return True

@@ -230,10 +230,13 @@ class ModelRow(Base):
 
 
 class RoundRow(Base):
-    """One retrain; at most one is active."""
+    """One retrain; at most one is active, and at most one waits."""
 
     __tablename__ = "round"
-    __table_args__ = (_partial_index("uq_round_active", "active", where="active", sqlite="active = 1", unique=True),)
+    __table_args__ = (
+        _partial_index("uq_round_active", "active", where="active", sqlite="active = 1", unique=True),
+        _partial_index("uq_round_waiting", "state", where="state = 'queued'", unique=True),
+    )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     trigger: Mapped[str]
@@ -248,6 +251,12 @@ class RoundRow(Base):
     queued_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    snapshot_at: Mapped[datetime | None]
+    progress: Mapped[dict[str, Any]]
+    progressed_at: Mapped[datetime | None]
+    attempts: Mapped[int]
+    cancel_by: Mapped[str | None]
+    refreshed_at: Mapped[datetime | None]
 
 
 class RoundLabelRow(Base):

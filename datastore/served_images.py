@@ -148,10 +148,14 @@ def _check_unchanged(case: Case, shape: tuple[int, ...]) -> None:
         )
 
 
-def _fingerprint(case: Case) -> str:
-    """Eight digits that change when the case is registered anew with other slices."""
+def identity_of(case: Case) -> str:
+    """64 hexadecimal digits that change when the case is registered anew with another file or other slices."""
     what = json.dumps([case.source.key, case.sha256, case.shape, case.geometry.to_dict()])
-    return hashlib.sha256(what.encode()).hexdigest()[:8]
+    return hashlib.sha256(what.encode()).hexdigest()
+
+
+def _fingerprint(case: Case) -> str:
+    return identity_of(case)[:8]
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,9 @@ from datastore.registry.labels import CASE_ID, LABEL_ID, LABEL_SUFFIX
 from datastore.registry.leases import LeaseError, Leases, Order
 from datastore.registry.people import People
 from datastore.registry.publications import Publications
+from datastore.registry.refreshing import Refreshing
 from datastore.registry.reviews import ReviewError, Reviews
+from datastore.registry.round_queue import RoundError
 from datastore.registry.sessions import UnknownCaseError
 from datastore.registry.soundness import Fault, Soundness
 from datastore.registry.training import Training
@@ -29,9 +31,10 @@ __all__ = [
     "Order",
     "Registry",
     "ReviewError",
+    "RoundError",
     "UnknownCaseError",
 ]
 
 
-class Registry(Intake, Catalogue, Reviews, Leases, History, People, Training, Publications, Soundness):
+class Registry(Intake, Catalogue, Reviews, Refreshing, Leases, History, People, Training, Publications, Soundness):
     """Cases, label versions, leases, draws, rounds, models and users of one project, and their audit."""

@@ -43,6 +43,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class _LabelFile:
+    """A mask on disk that has no row yet.
+
+    Attributes:
+        id: Of the version that it becomes.
+        path: Below the labels' folder.
+    """
+
+    id: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class _Parent:
     """What a new version follows.
 
@@ -99,14 +113,7 @@ class Labels(Records):
         if refused is not None:
             raise ValueError(f"mask of case {case_id} is not taken: {refused.text}")
         edited = None if parent_path is None else _edited_ml(parent_path, mask)
-        label_id = f"{case_id}-{secrets.token_hex(4)}"
-        relative = relative_path(case_id, label_id, LABEL_SUFFIX)
-        path = self.labels_folder / relative
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fsync_folder(self.labels_folder)  # or a power cut takes the folder with the mask in it
-        write_mask(mask, path)
-        return self._add_row(known, new, label_id, str(relative), sha256_of(path), parent, edited)
+        return self._add_row(known, new, self._write_file(case_id, mask), parent, edited)
 
     def labels(self, case_id: str) -> list[Label]:
         """Every version of a case's masks, oldest first.
@@ -146,6 +153,17 @@ class Labels(Records):
             best = min(rows, key=lambda row: (RANKED.index(Kind(row.kind)), -row.number), default=None)
             return None if best is None else self._to_label(best)
 
+    def _write_file(self, case_id: str, mask: Volume) -> _LabelFile:
+        """Put a mask on disk."""
+        label_id = f"{case_id}-{secrets.token_hex(4)}"
+        relative = relative_path(case_id, label_id, LABEL_SUFFIX)
+        path = self.labels_folder / relative
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fsync_folder(self.labels_folder)  # or a power cut takes the folder with the mask in it
+        write_mask(mask, path)
+        return _LabelFile(label_id, str(relative), sha256_of(path))
+
     def _known(self, case_id: str) -> Case:
         with self._read() as session:
             return self._case(session, case_id)
@@ -154,65 +172,74 @@ class Labels(Records):
         self,
         known: Case,
         new: NewLabel,
-        label_id: str,
-        relative: str,
-        digest: str,
+        file: _LabelFile,
         parent: _Parent,
         edited: float | None,
     ) -> Label:
         with self._write() as session:
-            case = self._row(session, known.id)
-            present = tuple(case.shape), Geometry.from_dict(case.geometry), case.sha256
-            if present != (known.shape, known.geometry, known.sha256):
-                raise ValueError(f"case {known.id} was registered anew meanwhile: submit the mask again")
-            older = _versions(session, known.id)
-            later = _parent(session, known.id, new, older)
-            if later != parent:  # another version came in between
-                parent, edited = later, None
-            is_conflict = (
-                new.kind is Kind.SUBMITTED
-                and new.target == LUNGS
-                and case.head_id is not None
-                and case.head_id != parent.human
-            )
-            row = LabelRow(
-                id=label_id,
-                case_id=known.id,
-                number=case.label_count + 1,
-                kind=str(new.kind),
-                made_as=str(new.kind),
-                author=new.author,
-                tool=new.tool,
-                client_id=new.client_id,
-                model=new.model,
-                parent_id=parent.id,
-                conflict=is_conflict,
-                sha256=digest,
-                path=relative,
-                seconds=new.seconds,
-                edited_ml=edited,
-                target=new.target,
-                findings=None if new.findings is None else to_plain(new.findings),
-                created_at=datetime.now(UTC),
-            )
-            session.add(row)
-            case.label_count += 1
-            note(
-                session,
-                new.author,
-                f"label.{new.kind}",
-                known.id,
-                label_id,
-                number=row.number,
-                model=new.model,
-                parent=parent.id,
-                conflict=True if is_conflict else None,
-                target=None if new.target == LUNGS else new.target,
-            )
-            if new.target == LUNGS:
-                _follow(session, case, row, older)
-                restate(session, case, [*older, row])
-            return self._to_label(row)
+            return self._insert_label(session, known, new, file, parent, edited)
+
+    def _insert_label(
+        self,
+        session: Session,
+        known: Case,
+        new: NewLabel,
+        file: _LabelFile,
+        parent: _Parent = _Parent(),
+        edited: float | None = None,
+    ) -> Label:
+        case = self._row(session, known.id)
+        present = tuple(case.shape), Geometry.from_dict(case.geometry), case.sha256
+        if present != (known.shape, known.geometry, known.sha256):
+            raise ValueError(f"case {known.id} was registered anew meanwhile: submit the mask again")
+        older = _versions(session, known.id)
+        later = _parent(session, known.id, new, older)
+        if later != parent:  # another version came in between
+            parent, edited = later, None
+        is_conflict = (
+            new.kind is Kind.SUBMITTED
+            and new.target == LUNGS
+            and case.head_id is not None
+            and case.head_id != parent.human
+        )
+        row = LabelRow(
+            id=file.id,
+            case_id=known.id,
+            number=case.label_count + 1,
+            kind=str(new.kind),
+            made_as=str(new.kind),
+            author=new.author,
+            tool=new.tool,
+            client_id=new.client_id,
+            model=new.model,
+            parent_id=parent.id,
+            conflict=is_conflict,
+            sha256=file.sha256,
+            path=file.path,
+            seconds=new.seconds,
+            edited_ml=edited,
+            target=new.target,
+            findings=None if new.findings is None else to_plain(new.findings),
+            created_at=datetime.now(UTC),
+        )
+        session.add(row)
+        case.label_count += 1
+        note(
+            session,
+            new.author,
+            f"label.{new.kind}",
+            known.id,
+            file.id,
+            number=row.number,
+            model=new.model,
+            parent=parent.id,
+            conflict=True if is_conflict else None,
+            target=None if new.target == LUNGS else new.target,
+        )
+        if new.target == LUNGS:
+            _follow(session, case, row, older)
+            restate(session, case, [*older, row])
+        return self._to_label(row)
 
 
 def _versions(session: Session, case_id: str) -> Sequence[LabelRow]:
@@ -268,8 +295,10 @@ def _parent(session: Session, case_id: str, new: NewLabel, versions: Sequence[La
             return _Parent.of(row, versions)
     if lease is not None and lease.base_id is not None:
         return _Parent.of(next(row for row in lungs if row.id == lease.base_id), versions)
-    preliminary = [row for row in lungs if row.kind == Kind.PRELIMINARY]
-    shown = [row for row in preliminary if row.model == new.model] or preliminary
+    preliminary = [row for row in lungs if row.made_as == Kind.PRELIMINARY]
+    until = None if lease is None else lease.ended_at or lease.expires_at
+    given = [row for row in preliminary if until is None or row.created_at <= until]  # later ones are of a refresh
+    shown = [row for row in preliminary if row.model == new.model] or given or preliminary
     return _Parent.of(shown[0], versions) if shown else _Parent()
 
 

@@ -22,7 +22,6 @@ from datastore.backup import BackupError, BackupReport, back_up, restore, stamps
 from datastore.database import RegistryError, sqlite_url
 from datastore.records import Kind, NewDraw, NewExclusion, Source, Split, Status
 from datastore.registry import CaseFilter, Registry
-from datastore.round_records import RoundState
 from datastore.schema import Base
 from datastore.secret import SECRET_FILE
 from datastore.user_records import Role
@@ -144,8 +143,10 @@ def fill(registry: Registry) -> None:
     registry.skip("0004", "slicer-ann", "too noisy")
     registry.lease_next(BY_ID, "slicer-bob", HALF_HOUR)
     registry.add_model("unet-1", "unet", "ab" * 32, metrics={"dice": 0.97})
-    entered = registry.queue_round("count", [accepted], 5, {"epochs": 3})
-    registry.set_round_state(entered.number, RoundState.RUNNING)
+    entered = registry.request_round("count", {"epochs": 3}, 5)
+    assert entered is not None
+    registry.begin_round(entered.number)
+    registry.snapshot_round(entered.number, [accepted])
     registry.add_model("unet-0", "unet", "cd" * 32, parent="unet-1", round_number=entered.number)
     registry.add_user("ann", Role.ANNOTATOR)
 
@@ -175,7 +176,8 @@ def test_a_restored_project_is_the_very_same_on_either_database_and_goes_on(
     given = again.lease_next(BY_ID, "slicer-dora", HALF_HOUR)
     assert given is not None and given.case_id not in {lease.case_id for lease in study.registry.leases()}
     again.record_draws("r1", [NewDraw("0008", "random")])
-    assert again.queue_round("count", [], 5, {}).number == 2
+    queued = again.request_round("count", {}, 5)
+    assert queued is not None and queued.number == 2
     numbers = [row["id"] for row in rows_of(again)["event"]]
     assert numbers == sorted(set(numbers)) and len(numbers) > len(before["event"])
     assert list(again.check()) == []

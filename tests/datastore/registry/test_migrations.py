@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from registries import DOUBTFUL, GRID, HALF_HOUR, SHAPE, label, mask, new_case, next_case
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 
 from datastore.atomic import sha256_of
 from datastore.database import migrate, open_engine
@@ -19,6 +19,7 @@ from datastore.image_files import write_mask
 from datastore.patients import SplitRatios
 from datastore.records import Kind, Split, Status
 from datastore.registry import Registry
+from datastore.round_records import RoundState
 from datastore.schema import Base
 from datastore.secret import ProjectSecret
 
@@ -32,9 +33,9 @@ def insert(connection: Any, table: str, **values: Any) -> None:
     connection.execute(text(f'INSERT INTO "{table}" ({columns}) VALUES ({places})'), plain)
 
 
-def make_first_version(url: str, folder: Path) -> dict[str, str]:
-    """A registry as revision 0001 left it: three cases, four masks, two leases; returns SHA-256 by label id."""
-    secret = ProjectSecret.at(folder / "other.key")
+def at_revision(url: str, secret_file: Path, revision: str) -> Engine:
+    """An empty registry as a revision left it."""
+    secret = ProjectSecret.at(secret_file)
     engine = open_engine(url, secret, RATIOS)
     with engine.begin() as connection:
         for table in ("alembic_version", *reversed([item.name for item in Base.metadata.sorted_tables])):
@@ -42,7 +43,13 @@ def make_first_version(url: str, folder: Path) -> dict[str, str]:
         if engine.dialect.name == "postgresql":
             connection.execute(text("DROP FUNCTION lungapp_append_only"))
     with engine.execution_options(writes=True).begin() as connection:
-        migrate(connection, secret, RATIOS, "0001")
+        migrate(connection, secret, RATIOS, revision)
+    return engine
+
+
+def make_first_version(url: str, folder: Path) -> dict[str, str]:
+    """A registry as revision 0001 left it: three cases, four masks, two leases; returns SHA-256 by label id."""
+    engine = at_revision(url, folder / "other.key", "0001")
     digests = {}
     with engine.execution_options(writes=True).begin() as connection:
         for number, (uid, study) in enumerate([("1.2.3", "1.2"), ("1.2.4", "1.2"), (None, None)], start=1):
@@ -162,4 +169,29 @@ def test_places_of_the_first_version_are_not_readable_afterwards(tmp_path: Path)
     assert "scans" not in str(rows)
     for path in tmp_path.glob("registry.sqlite*"):
         assert b"/scans/" not in path.read_bytes()
+    registry.close()
+
+
+def test_of_several_rounds_that_waited_the_newest_stays(database_url: str, tmp_path: Path) -> None:
+    engine = at_revision(database_url, tmp_path / "secret.key", "0002")
+    with engine.execution_options(writes=True).begin() as connection:
+        for state in ("published", "queued", "running", "queued", "queued"):
+            insert(
+                connection, "round", trigger="count", state=state, active=state == "running", config={"epochs": 3},
+                seed=1, metrics={"dice": 0.9}, queued_at=NOW,
+            )  # fmt: skip
+    engine.dispose()
+    registry = Registry.open(database_url, tmp_path / "labels", tmp_path / "secret.key")
+    assert [made.state for made in registry.rounds()] == [
+        RoundState.PUBLISHED,
+        RoundState.CANCELLED,
+        RoundState.RUNNING,
+        RoundState.CANCELLED,
+        RoundState.QUEUED,
+    ]
+    kept = registry.round(5)
+    assert (kept.config, kept.progress, kept.attempts, kept.snapshot_at) == ({"epochs": 3}, {}, 0, None)
+    assert registry.request_round("by hand", {}, 0) is None
+    registry.end_round(3, RoundState.FAILED)
+    assert registry.begin_round(5).state is RoundState.RUNNING
     registry.close()
