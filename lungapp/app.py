@@ -21,10 +21,11 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.sessions import Sessions
 
 from datastore.adapter import RegistryDatastore, spoken_as_http
-from datastore.checking import check_label
+from datastore.checking import accept_if_sound, check_label
 from datastore.image_files import DETACHED, read_ct, read_mask, suffix_of, write_mask
 from datastore.labels import LUNG_NAMES
 from datastore.records import Kind
@@ -39,9 +40,13 @@ from infers.served_model import ServedModel
 from lungapp import __version__
 from lungapp.preliminary import PreliminaryMasks
 from lungapp.project import open_project
+from lungapp.rounds.here import train_here
+from lungapp.rounds.queueing import queue_if_due, settle
+from lungapp.rounds.train_stats import TRAINER, train_stats
 from lungapp.scoring import DiceScoring, scoring_methods
 from strategies import random
 from strategies.adapter import LeasingStrategy, holder_of
+from trainers.adapter import RoundTask
 
 MOST_UNREADABLE = 20  # then it is not the case but the disk
 
@@ -87,6 +92,12 @@ class LungApp(MONAILabelApp):
             "unet": LungInfer(lambda: served() or shipped(), lambda: True, "Lungs by U-net, slice by slice"),
             THRESHOLD: LungInfer(lambda: threshold, lambda: True, threshold.description),
         }
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """`unet`: a round, whoever asks for it."""
+        run = partial(train_here, self.project, self.registry, "stock server")
+        description = "A round: train on all accepted masks, judge, publish or hold back"
+        return {TRAINER: RoundTask(description, run, self._train_stats)}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """`random`."""
@@ -183,12 +194,23 @@ class LungApp(MONAILabelApp):
         """How long a case is kept for whom it was given to."""
         return timedelta(minutes=self.project.settings.annotation.lease_minutes)
 
+    def _train_stats(self) -> dict[str, Any]:
+        settle(self.project, self.registry)
+        return train_stats(self.registry)
+
     def _check(self, label_id: str) -> None:
         try:
-            if self.registry.label(label_id).made_as is not Kind.DRAFT:
-                check_label(self.registry, self.images, label_id)
+            if self.registry.label(label_id).made_as is Kind.DRAFT:
+                return
+            check_label(self.registry, self.images, label_id)
         except Exception:  # it is checked again before it can be accepted
             logger.exception("the quality checks of label %s could not be made", label_id)
+            return
+        try:
+            if self.project.settings.annotation.accept_without_review and accept_if_sound(self.registry, label_id):
+                queue_if_due(self.project, self.registry)
+        except Exception:  # a reviewer can still accept it, and the worker asks the rule too
+            logger.exception("label %s waits for a review", label_id)
 
     def model_named(self, name: str) -> Model:
         """The model of an infer task.

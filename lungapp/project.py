@@ -44,6 +44,21 @@ class Project:
         return self.folder / "models"
 
     @property
+    def rounds(self) -> Path:
+        """What rounds leave behind, a folder for each."""
+        return self.folder / "rounds"
+
+    def round_folder(self, number: int) -> Path:
+        """Config, checkpoint, candidate, events and log of a round."""
+        return self.rounds / f"{number:04d}"
+
+    @property
+    def workflow_url(self) -> str:
+        """URL of the database in which a worker keeps which steps of a round are done: beside the registry."""
+        url = self.settings.database.url
+        return url or sqlite_url(self.folder / "rounds.sqlite").render_as_string(hide_password=False)
+
+    @property
     def cache(self) -> Path:
         """What can be made again: converted images, previews, uploads on their way in."""
         return self.folder / "cache"

@@ -10,6 +10,7 @@ from typing import Any
 from datastore.round_records import Round
 from datastore.wording import printable
 from lungapp.listing import TIME
+from lungapp.rounds.following import progress_text
 from trainers.decision import Decision
 from trainers.judging_table import ALL, CaseChange, Row
 
@@ -45,6 +46,8 @@ def round_text(item: Round, served: str | None) -> str:
         ("candidate", (item.candidate or "none") + (", served" if _is_served(item, served) else "")),
         ("decision", item.decision or "none yet"),
     ]
+    if not item.has_ended:
+        rows.insert(1, ("progress", progress_text(item)))
     lines = [f"round {item.number}", *(printable(f"  {name:<12}{value}") for name, value in rows)]
     judged = item.metrics.get(JUDGING)
     if judged is not None:

@@ -27,16 +27,23 @@ from lungapp import __version__
 from lungapp.app import LungApp
 from lungapp.lease_api import lease_router
 from lungapp.pages import pages_router
+from lungapp.rounds.supervisor import WorkerSupervisor
 from lungapp.scoring_api import ScoringJobs, scoring_router
 from lungapp.slicer_api import slicer_router
+from lungapp.train_api import Submissions, train_router
 
 LEFTOVER_SECONDS = 3600
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(app: LungApp) -> FastAPI:
-    """The ASGI application that serves a project."""
+def create_app(app: LungApp, supervisor: WorkerSupervisor | None = None) -> FastAPI:
+    """The ASGI application that serves a project.
+
+    Args:
+        app: The project.
+        supervisor: Keeps a worker running as long as the server does.
+    """
     workers = app.project.settings.server.inference_workers
     inference = ThreadPoolExecutor(workers, thread_name_prefix="inference")
     scoring, jobs = ThreadPoolExecutor(1, thread_name_prefix="scoring"), ScoringJobs()
@@ -45,7 +52,11 @@ def create_app(app: LungApp) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         app.cleanup_sessions()
         _forget_leftovers(app.project.cache)
+        if supervisor is not None:
+            supervisor.start()
         yield
+        if supervisor is not None:
+            supervisor.stop()
         inference.shutdown(wait=False, cancel_futures=True)
         jobs.stop()
         scoring.shutdown(wait=True)
@@ -65,7 +76,9 @@ def create_app(app: LungApp) -> FastAPI:
         server.add_exception_handler(error, _one_line(status))
     server.add_exception_handler(OSError, _disk)
     server.add_exception_handler(RequestValidationError, _bad_request)
-    server.include_router(slicer_router(app, inference))
+    submissions = Submissions()
+    server.include_router(slicer_router(app, inference, submissions))
+    server.include_router(train_router(app, submissions))
     server.include_router(scoring_router(app, jobs, scoring))
     server.include_router(lease_router(app))
     server.include_router(pages_router(app))

@@ -41,10 +41,12 @@ def serve(
     import uvicorn
 
     from lungapp.app import LungApp
+    from lungapp.rounds.supervisor import supervisor_of
     from lungapp.server import create_app
 
     app = LungApp(str(Path(__file__).parent), str(project.folder), {})
-    server = uvicorn.Server(uvicorn.Config(create_app(app), log_level="warning", timeout_graceful_shutdown=5))
+    asgi = create_app(app, supervisor_of(project, app.registry))
+    server = uvicorn.Server(uvicorn.Config(asgi, log_level="warning", timeout_graceful_shutdown=5))
 
     def announce() -> None:
         while not server.started:

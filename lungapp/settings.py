@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from datastore.patients import SplitRatios
+from strategies.retrain import DEFAULT_AFTER
 from trainers.presets import PRESETS
 
 
@@ -45,6 +46,9 @@ class AnnotationSettings(Section):
         default=30, ge=1, description="How long a case given to one annotator is kept from the others"
     )
     sampling_seed: int = Field(default=0, ge=0, description="Seed of the random order in which cases are offered")
+    accept_without_review: bool = Field(
+        default=False, description="Accept a submitted mask by itself if the quality checks find nothing to review"
+    )
 
 
 class SplitSettings(Section):
@@ -138,6 +142,16 @@ class TrainingSettings(Section):
     patience: int = Field(
         default=8, ge=0, description="Training ends after so many epochs without a better validation Dice; 0: never"
     )
+    watched_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        allow_inf_nan=False,
+        description="Share of the patients that a training is watched on in place of learning from them; 0: none are",
+    )
+    negative_cohorts: tuple[str, ...] = Field(
+        default=(), description="Cohorts of which only the slices without lung train, as the paper did with Anatomy3"
+    )
     clip_norm: float = Field(default=5.0, ge=0, description="Longer gradients are cut to this length; 0: none is")
     mixed_precision: Literal["auto", "on", "off"] = Field(
         default="auto", description='Half precision: "auto" on a GPU, "on" everywhere, "off"'
@@ -170,6 +184,21 @@ class ServerSettings(Section):
     session_minutes: int = Field(default=60, ge=1, description="How long an uploaded image of a session is kept")
 
 
+class RoundsSettings(Section):
+    """[rounds]: when a project trains again."""
+
+    retrain_after: int = Field(
+        default=DEFAULT_AFTER, ge=0, description="Accepted corrections that start a round by themselves; 0: none do"
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of a round's training")
+    worker: bool = Field(
+        default=True, description="Whether `lungapp serve` starts a worker; without, start one yourself"
+    )
+    refresh: bool = Field(
+        default=True, description="Whether a published model makes the preliminary masks of open cases anew"
+    )
+
+
 class Settings(BaseSettings):
     """The whole of lungapp.toml."""
 
@@ -184,6 +213,14 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
+    rounds: RoundsSettings = RoundsSettings()
+
+    def round_config(self) -> dict[str, Any]:
+        """How a round that is asked for now trains and is judged: kept with it, whatever the settings say later.
+
+        Where it trains is left out: that belongs to the machine.
+        """
+        return {"training": self.training.model_dump(exclude={"devices"}), "gate": self.gate.model_dump()}
 
     @classmethod
     def settings_customise_sources(

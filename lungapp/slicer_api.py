@@ -1,8 +1,8 @@
 """MONAI Label's protocol, as the unchanged 3D Slicer plug-in and MONAI Label's client class speak it.
 
-Only these routes exist: no reload, no raw proxy, no upload or removal of images, no request field that names a
-path on the server. Route by route the answers are those of MONAI Label 0.8.5, but for refusals, which are 4xx
-with one line of reason.
+Besides training (`train_api.py`) and scoring (`scoring_api.py`), only these routes exist: no reload, no raw proxy, no
+upload or removal of images, no request field that names a path on the server. Route by route the answers are those of
+MONAI Label 0.8.5, but for refusals, which are 4xx with one line of reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, File, Form, HTTPException, Query, UploadFile
+from fastapi import APIRouter, Body, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
 from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
@@ -26,12 +26,13 @@ from requests_toolbelt import MultipartEncoder
 from datastore.image_files import suffix_of
 from datastore.submission import refused_uploads_kept
 from lungapp.app import LungApp
+from lungapp.train_api import Submissions, host_of
 
 INFER_FIELDS = ("result_extension", "result_dtype", "client_id")
 
 
-def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
-    """The routes; `inference` runs what takes long."""
+def slicer_router(app: LungApp, inference: Executor, submissions: Submissions) -> APIRouter:
+    """The routes; `inference` runs what takes long, `submissions` hears of each."""
     router = APIRouter()
     datastore = app.datastore()
     uploads = app.project.cache / "uploads"
@@ -87,6 +88,7 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
 
     @router.put("/datastore/label")
     def save_label(
+        request: Request,
         image: str,
         label: Annotated[UploadFile, File()],
         params: Annotated[str, Form()] = "{}",
@@ -98,6 +100,7 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
                 fields = _json_object(params)
             label_id = datastore.save_label(case.id, str(path), tag, fields)
         app.keep_lease(case.id, fields)
+        submissions.note(host_of(request))
         app.on_save_label(image, label_id)
         return {"image": image, "label": label_id}
 
@@ -169,21 +172,6 @@ def slicer_router(app: LungApp, inference: Executor) -> APIRouter:
         session = _session(app, session_id)
         app.sessions().remove_session(session_id)
         return _public(session)
-
-    # Training: the clients ask whether it runs before they do anything else
-
-    @router.get("/train/")
-    def train_status(check_if_running: bool = False) -> Response:
-        what = "no training is running" if check_if_running else "nothing was trained yet"
-        return JSONResponse({"detail": what}, status_code=404)
-
-    @router.post("/train/{model}")
-    def train(model: str) -> Response:
-        return JSONResponse({"detail": f"no trainer {model[:80]!r} in this project"}, status_code=404)
-
-    @router.delete("/train/")
-    def stop_training() -> dict[str, Any]:
-        return {}
 
     return router
 

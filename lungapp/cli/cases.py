@@ -193,6 +193,7 @@ def cases_accept(label_ids: tuple[str, ...], comment: str, by: str, project_fold
     Example: lungapp cases accept 0042-1a2b3c4d -p my-study
     """
     from datastore.checking import check_label
+    from lungapp.rounds.queueing import queue_if_due
 
     project = open_project(project_folder)
     registry, images = project.registry(), project.images()
@@ -200,6 +201,9 @@ def cases_accept(label_ids: tuple[str, ...], comment: str, by: str, project_fold
         check_label(registry, images, label_id)
         label = registry.accept(label_id, by, comment)
         click.echo(f"{label.case_id}  mask {label.number} accepted")
+    started = queue_if_due(project, registry, by)
+    if started is not None:
+        click.echo(f"round {started.number} is queued: {started.trigger}")
     registry.close()
 
 

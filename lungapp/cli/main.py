@@ -27,6 +27,7 @@ from lungapp.cli.options import (
 )
 from lungapp.cli.phantom import phantom
 from lungapp.cli.pretraining import pretrain
+from lungapp.cli.retraining import retrain, worker
 from lungapp.cli.rounds import rounds
 from lungapp.cli.safekeeping import backup, restore
 from lungapp.cli.segmenting import segment
@@ -49,7 +50,22 @@ def main(verbose: bool) -> None:
     )
 
 
-for command in (ingest, cases, models, rounds, backup, restore, segment, evaluate, lola11, phantom, pretrain):
+COMMANDS = (
+    ingest,
+    cases,
+    models,
+    retrain,
+    rounds,
+    worker,
+    backup,
+    restore,
+    segment,
+    evaluate,
+    lola11,
+    phantom,
+    pretrain,
+)
+for command in COMMANDS:
     main.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""`lungapp rounds`: what came of the retrains, and the way back to the model before."""
+"""`lungapp rounds`: what came of the retrains, stopping one, and the way back to the model before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lungapp.project import open_project
 
 @click.group()
 def rounds() -> None:
-    """List the rounds of training, show how one was judged, go back to the model before.
+    """List the rounds of training, show how one was judged, stop one, go back to the model before.
 
     Example: lungapp rounds list -p my-study
     """
@@ -70,6 +70,32 @@ def rounds_show(number: int | None, project_folder: Path, as_json: bool) -> None
         print_json(round_dict(chosen[0], served))
     else:
         click.echo(round_text(chosen[0], served))
+
+
+@rounds.command("cancel")
+@click.argument("number", type=click.IntRange(min=1))
+@by_option
+@project_option
+@json_option
+def rounds_cancel(number: int, by: str, project_folder: Path, as_json: bool) -> None:
+    """Stop a round, whatever it is doing; the served model stays.
+
+    Its corrections count again towards the next round.
+
+    Example: lungapp rounds cancel 7 -p my-study
+    """
+    from infers.model_store import ModelStore
+    from lungapp.round_listing import round_dict
+    from lungapp.rounds.queueing import cancel
+
+    project = open_project(project_folder)
+    registry = project.registry()
+    asked = cancel(project, registry, number, by)
+    registry.close()
+    if as_json:
+        print_json(round_dict(asked, ModelStore(project.models).served()))
+    else:
+        click.echo(f"round {number} is {'cancelled' if asked.has_ended else 'to be cancelled: its worker stops it'}")
 
 
 @rounds.command("rollback")

@@ -288,14 +288,6 @@ def test_a_mask_has_the_grid_of_its_image_bit_for_bit(
     assert ours.GetDirection() == theirs.GetDirection()
 
 
-def test_training_is_not_there_yet_and_says_so(served: tuple[TestClient, PhantomProject]) -> None:
-    client, _ = served
-    assert client.get("/train/?check_if_running=true").status_code == 404
-    assert client.get("/train/").status_code == 404
-    assert client.post("/train/unet", json={}).status_code == 404
-    assert client.delete("/train/").json() == {}
-
-
 def test_a_label_is_found_by_its_own_id_too(served: tuple[TestClient, PhantomProject]) -> None:
     client, made = served
     path = made.project.cache / "mask.nii.gz"
