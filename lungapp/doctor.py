@@ -15,13 +15,29 @@ from typing import Any
 
 from datastore.atomic import TEMPORARY_PREFIX
 from datastore.database import RegistryError
+from datastore.records import Split
+from datastore.registry import Registry
+from datastore.round_records import RoundState
 from datastore.served_images import CaseImageError
 from datastore.submission import REFUSED_FOLDER
 from infers.model_store import ModelStore
 from infers.native import kernels, reason_for_none, surface_kernels
 from lungapp.project import SETTINGS_FILE, Project, open_project
+from lungapp.rounds.following import outcome_text, progress_text
+from lungapp.rounds.lock import WorkerLock
 
-PACKAGES = ("torch", "monai", "monailabel", "nibabel", "SimpleITK", "pydicom", "SQLAlchemy", "alembic", "fastapi")
+PACKAGES = (
+    "torch",
+    "monai",
+    "monailabel",
+    "nibabel",
+    "SimpleITK",
+    "pydicom",
+    "SQLAlchemy",
+    "alembic",
+    "fastapi",
+    "dbos",
+)
 LITTLE_SPACE_GB = 2.0
 STILL_COPYING_SECONDS = 3600  # a younger copy of a series may be under way
 
@@ -108,6 +124,7 @@ def _project(project: Project) -> Iterator[Finding]:
                 yield Finding(False, f"{error}: {case.source.path}")
         yield from _leftovers(project)
         yield from _models(project)
+        yield from _rounds(project, registry)
         refused = sum(1 for _ in project.labels.glob(f"*/{REFUSED_FOLDER}/*"))
         if refused:
             yield Finding(True, f"{refused} refused uploads are kept in {project.labels}/*/{REFUSED_FOLDER}")
@@ -145,3 +162,27 @@ def _models(project: Project) -> Iterator[Finding]:
     names = store.names()
     if names and not faults:
         yield Finding(True, f"all {len(names)} models match their checksums; {store.served() or 'none'} is served")
+
+
+def _rounds(project: Project, registry: Registry) -> Iterator[Finding]:
+    """A round that nobody is at, one that failed, and masks that nobody could judge a model on."""
+    under_way, newest = registry.active_round() or registry.waiting_round(), registry.newest_round()
+    if under_way is not None and WorkerLock(project.rounds).is_free():
+        yield Finding(
+            False,
+            f"round {under_way.number}: {progress_text(under_way)}, and no worker is there: run `lungapp worker`, or "
+            f"stop the round: `lungapp rounds cancel {under_way.number}`",
+        )
+    elif under_way is not None:
+        yield Finding(True, f"round {under_way.number}: {progress_text(under_way)}")
+    elif newest is not None:
+        words = f"round {newest.number}: {outcome_text(newest)}"
+        failed = newest.state is RoundState.FAILED
+        yield Finding(not failed, f"{words}; `lungapp retrain` begins another one" if failed else words)
+    trainable, enough = registry.trainable(), max(project.settings.rounds.retrain_after, 1)
+    if trainable >= enough and not registry.accepted(Split.VALIDATION) and not project.settings.gate.publish_unjudged:
+        yield Finding(
+            False,
+            f"{trainable} accepted masks may train, but none of the split validation is accepted to judge a model on: "
+            "every round would be held back",
+        )

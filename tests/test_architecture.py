@@ -22,7 +22,7 @@ MODULES = sorted(
 
 
 def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -47,5 +47,5 @@ def test_there_are_modules_to_look_at() -> None:
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_a_package_says_what_lives_in_it(package: str) -> None:
-    docstring = ast.get_docstring(ast.parse((REPOSITORY / package / "__init__.py").read_text()))
+    docstring = ast.get_docstring(ast.parse((REPOSITORY / package / "__init__.py").read_text(encoding="utf-8")))
     assert docstring is not None and len(docstring) > 60

@@ -50,7 +50,14 @@ def round_card(facts: RoundFacts, decision: Decision) -> str:
         "## Data",
         "",
         f"Trained on {_masks(facts.trained_on)}, judged on {_masks(facts.judged_on)} of other patients, which never "
-        "train. A case can have several tags.",
+        "train."
+        + (
+            f" Watched on {_masks(facts.watched_on)}, of patients who did not train this time."
+            if facts.watched_on
+            else ""
+        )
+        + (f" Of {_masks(facts.negatives_of)} only slices without lung trained." if facts.negatives_of else "")
+        + " A case can have several tags.",
         "",
         *_counts(facts),
         "",
@@ -71,14 +78,9 @@ def round_card(facts: RoundFacts, decision: Decision) -> str:
         "",
         "## Lineage",
         "",
-        "Trained on these label versions of the project's registry:",
+        "Label versions of the project's registry.",
         "",
-        *_block(_labels(facts.trained_on)),
-        "",
-        "Judged on these:",
-        "",
-        *_block(_labels(facts.judged_on)),
-        "",
+        *(line for name, used in _kinds(facts) for line in (f"For {name}:", "", *_block(_labels(used)), "")),
         "## Citation",
         "",
         f"The method is that of {CITATION}",
@@ -88,18 +90,24 @@ def round_card(facts: RoundFacts, decision: Decision) -> str:
 
 def _counts(facts: RoundFacts) -> Iterator[str]:
     """How many cases of each cohort and of each tag."""
-    yield "| | training | judging |"
-    yield "|---|---|---|"
+    kinds = list(_kinds(facts))
+    yield f"| | {' | '.join(name for name, _ in kinds)} |"
+    yield f"|{'---|' * (len(kinds) + 1)}"
     for what, of in (("cohort", lambda used: (used.cohort or "(none)",)), ("tag", lambda used: used.tags)):
-        trained, judged = (Counter(name for used in kind for name in of(used)) for kind in _kinds(facts))
-        for name in sorted(trained | judged):
-            yield f"| {what} {_cell(name)} | {trained[name]} | {judged[name]} |"
-    yield f"| all | {len(facts.trained_on)} | {len(facts.judged_on)} |"
+        counts = [Counter(name for used in kind for name in of(used)) for _, kind in kinds]
+        for name in sorted(set().union(*counts)):
+            yield f"| {what} {_cell(name)} | {' | '.join(str(count[name]) for count in counts)} |"
+    yield f"| all | {' | '.join(str(len(used)) for _, used in kinds)} |"
 
 
-def _kinds(facts: RoundFacts) -> Iterator[Sequence[UsedLabel]]:
-    yield facts.trained_on
-    yield facts.judged_on
+def _kinds(facts: RoundFacts) -> Iterator[tuple[str, Sequence[UsedLabel]]]:
+    """What masks were used for; training and judging always."""
+    yield "training", facts.trained_on
+    if facts.watched_on:
+        yield "watching", facts.watched_on
+    if facts.negatives_of:
+        yield "slices without lung", facts.negatives_of
+    yield "judging", facts.judged_on
 
 
 def _judging(decision: Decision) -> Iterator[str]:

@@ -44,9 +44,11 @@ class RoundFacts:
         config: All settings of the training; plain values.
         versions: Of the program and the libraries, by name.
         commit: Of the program, or None.
-        trained_on: Every mask that it saw.
+        trained_on: Every mask that it learned from.
         judged_on: Every locked mask.
         sha256: Of the weights.
+        watched_on: Masks of patients that the training was watched on.
+        negatives_of: Masks of scans whose slices without lung alone were learned from.
         preprocessing: How the network's input is made.
         structures: What its classes mean.
     """
@@ -64,6 +66,8 @@ class RoundFacts:
     trained_on: Sequence[UsedLabel]
     judged_on: Sequence[UsedLabel]
     sha256: str
+    watched_on: Sequence[UsedLabel] = ()
+    negatives_of: Sequence[UsedLabel] = ()
     preprocessing: Preprocessing = Preprocessing()
     structures: tuple[Structure, ...] = LUNGS
 
@@ -87,6 +91,8 @@ def round_metrics(facts: RoundFacts, decision: Decision) -> dict[str, Any]:
         "commit": facts.commit,
         "sha256": facts.sha256,
         "trained_on": [used.label_id for used in facts.trained_on],
+        "watched_on": [used.label_id for used in facts.watched_on],
+        "negatives_of": [used.label_id for used in facts.negatives_of],
         "judged_on": [used.label_id for used in facts.judged_on],
         "judging": decision.to_plain(),
     }

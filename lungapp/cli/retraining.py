@@ -66,6 +66,7 @@ def retrain(wait: bool, seed: int | None, by: str, project_folder: Path, as_json
     """
     from infers.model_store import ModelStore
     from lungapp.round_listing import round_dict
+    from lungapp.rounds.following import outcome_text
     from lungapp.rounds.queueing import queue_now
     from lungapp.rounds.supervisor import start_once
 
@@ -88,7 +89,7 @@ def retrain(wait: bool, seed: int | None, by: str, project_folder: Path, as_json
     if as_json:
         print_json(round_dict(in_line, ModelStore(project.models).served()))
     elif wait:
-        click.echo(f"round {in_line.number} {in_line.state}" + (f": {in_line.decision}" if in_line.decision else ""))
+        click.echo(f"round {in_line.number} {outcome_text(in_line)}")
     if wait and str(in_line.state) in ("failed", "cancelled"):
         raise SystemExit(1)
 

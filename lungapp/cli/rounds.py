@@ -26,20 +26,24 @@ def rounds_list(project_folder: Path, as_json: bool) -> None:
 
     Example: lungapp rounds list -p my-study
     """
+    from infers.model_names import JOINED
     from infers.model_store import ModelStore
     from lungapp.round_listing import round_dict, round_line
 
     project = open_project(project_folder)
     served = ModelStore(project.models).served()
     registry = project.registry()
-    found = registry.rounds()
+    found, corrections = registry.rounds(), registry.corrections_since_last_round()
     registry.close()
     if as_json:
         print_json([round_dict(item, served) for item in found])
         return
     for item in found:
         click.echo(round_line(item, served))
-    click.echo(f"{len(found)} round{'' if len(found) == 1 else 's'}; {served or 'no model'} is served", err=True)
+    after = project.settings.rounds.retrain_after
+    until = f"{corrections} of {after} corrections until the next one" if after else "none starts by itself"
+    count = f"{len(found)} round{'' if len(found) == 1 else 's'}"
+    click.echo(f"{count}; {until}; {served or f'{JOINED}, which comes with lungapp,'} is served", err=True)
 
 
 @rounds.command("show")

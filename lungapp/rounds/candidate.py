@@ -161,7 +161,8 @@ def train_candidate(project: Project, snapshot: Snapshot, slices: Slices, folder
     recipe, how = snapshot.training, preprocessing_of(project, snapshot)
 
     def tell(progress: Progress) -> None:
-        if progress.step == recipe.epoch_end(progress.epoch):
+        is_measured = progress.validation_dice is not None or not snapshot.watched
+        if is_measured and progress.step == recipe.epoch_end(progress.epoch):
             logger.info("%s", progress)
         watch.train(progress)
 

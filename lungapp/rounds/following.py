@@ -56,6 +56,14 @@ def progress_text(seen: Round) -> str:
     return f"{words} (to be cancelled)" if seen.cancel_by is not None else words
 
 
+def outcome_text(ended: Round) -> str:
+    """What became of a round, and why; the gate's sentences begin with the state themselves."""
+    state, why = str(ended.state), ended.decision or ""
+    if why.lower().startswith(state):
+        return why[0].lower() + why[1:]
+    return f"{state}: {why}" if why else state
+
+
 def _training_text(said: dict[str, Any]) -> str:
     """Epoch, loss, Dice and time left, as far as they are known."""
     words = f", epoch {said.get('epoch')} of {said.get('epochs')}"

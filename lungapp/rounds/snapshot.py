@@ -126,6 +126,11 @@ def _settle(project: Project, registry: Registry, taken: Round) -> Snapshot:
     for cohort in set(settings.negative_cohorts) - {case.cohort for _, case in chosen}:
         logger.warning("no accepted mask of the split train is of the cohort %r: nothing of it trains", cohort)
     learned = [(label, case) for label, case in chosen if label.id not in negatives]
+    if not learned:
+        raise ValueError(
+            "there is nothing to learn from: of all accepted masks of the split train only slices without lung are "
+            f"wanted (training.negative_cohorts = {list(settings.negative_cohorts)})"
+        )
     watched = _watched(learned, settings.watched_share, taken.number)
     return Snapshot(
         queued_at=taken.queued_at.isoformat(),

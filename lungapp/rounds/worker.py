@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from datastore.database import RegistryError
 from datastore.registry import Registry, RoundError
-from datastore.round_records import Round, RoundState
+from datastore.round_records import RoundState
 from lungapp.project import Project
 from lungapp.rounds.folders import put_aside
+from lungapp.rounds.following import outcome_text
 from lungapp.rounds.lock import WorkerLock
 from lungapp.rounds.queueing import queue_if_due
 from lungapp.rounds.round_log import logged_to
@@ -134,10 +135,10 @@ class RoundWorker:
             logger.info("round %d is taken up: %s", number, begun.trigger)
             has_ended = workflow.run(number)
             ended = registry.round(number)
-            logger.info("round %d: %s", number, _outcome(ended))
+            logger.info("round %d: %s", number, outcome_text(ended))
         if not has_ended and not ended.has_ended:
             ended = registry.set_round_state(number, RoundState.INTERRUPTED, WORKER)
-        self._say(f"round {number}: {_outcome(ended)}")
+        self._say(f"round {number}: {outcome_text(ended)}")
 
 
 def _has_work(registry: Registry) -> bool:
@@ -145,7 +146,3 @@ def _has_work(registry: Registry) -> bool:
         return registry.active_round() is not None or registry.waiting_round() is not None
     except RegistryError:
         return False
-
-
-def _outcome(ended: Round) -> str:
-    return str(ended.state) + (f": {ended.decision}" if ended.decision else "")

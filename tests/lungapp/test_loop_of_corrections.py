@@ -123,7 +123,7 @@ def test_corrections_start_one_round_whose_model_is_served_and_a_sabotaged_one_i
         said = subprocess.run(retrain, env=environment, cwd=REPOSITORY, capture_output=True, text=True)
         sabotaged = registry.round(2)
         assert sabotaged.state is RoundState.HELD_BACK, (said, sabotaged.decision)
-        assert said.returncode == 0 and "round 2 held back: Held back: " in said.stdout
+        assert said.returncode == 0 and "round 2 held back: the mean Dice" in said.stdout
         assert mean_dice(sabotaged, "candidate") < mean_dice(sabotaged, "champion")
         assert ModelStore(made.project.models).served() == "round-0001"
         mask_again, _ = slicer.infer("unet", case_id, {"result_extension": ".nrrd"})

@@ -55,7 +55,10 @@ def add_judged_round(project: Project, decision: Decision, **how: object) -> int
 
 
 def test_rounds_are_listed_with_the_one_that_is_served(project: Project, decision: Decision, tmp_path: Path) -> None:
-    assert run("rounds", "list", "-p", project.folder).output == "0 rounds; no model is served\n"
+    assert (
+        run("rounds", "list", "-p", project.folder).output
+        == "0 rounds; 0 of 25 corrections until the next one; bootstrap, which comes with lungapp, is served\n"
+    )
     add_judged_round(project, decision, state=RoundState.HELD_BACK)
     add_judged_round(project, decision, candidate="round-0002", trigger="by hand")
     ModelStore(project.models).add(lungmask_file(tmp_path / "x.pth"), "round-0002")
@@ -63,7 +66,7 @@ def test_rounds_are_listed_with_the_one_that_is_served(project: Project, decisio
     lines = run("rounds", "list", "-p", project.folder).output.splitlines()
     assert lines[0].startswith("   1  held back    ") and lines[0].endswith("round-0001    25 corrections")
     assert lines[1].startswith("   2  published    ") and lines[1].endswith("round-0002    by hand  served")
-    assert lines[2] == "2 rounds; round-0002 is served"
+    assert lines[2] == "2 rounds; 0 of 25 corrections until the next one; round-0002 is served"
     plain = run_json("rounds", "list", "-p", project.folder)
     assert [(item["number"], item["state"], item["served"]) for item in plain] == [
         (1, "held back", False),

@@ -73,12 +73,25 @@ def test_the_card_says_where_the_model_comes_from(decision: Decision) -> None:
         f"| SHA-256 | `{'5d' * 32}` |",
     ):
         assert line in rows(card)
-    trained, judged = card.split("## Lineage")[1].split("Judged on these:")
-    assert trained.splitlines()[4:7] == ["    0010  0010-aa", "    0011  0011-bb", "    0012  0012-cc"]
+    trained, judged = card.split("## Lineage")[1].split("For judging:")
+    assert trained.splitlines()[6:9] == ["    0010  0010-aa", "    0011  0011-bb", "    0012  0012-cc"]
     assert "    0001  0001-aa\n    0002  0002-aa" in judged
     assert "Versions: lungapp 0.1, torch 2.9; commit `abc123`." in card
     assert '      "learning_rate": 0.05' in card
     assert "Eur Radiol Exp 4, 50 (2020)" in card
+
+
+def test_the_card_keeps_apart_who_was_watched_and_who_gave_slices_without_lung(decision: Decision) -> None:
+    watched = (UsedLabel("0020-aa", "0020", "routine", ("covid",)),)
+    facts = replace(FACTS, trained_on=TRAINED[:2], negatives_of=TRAINED[2:], watched_on=watched)
+    card = round_card(facts, decision)
+    assert "| | training | watching | slices without lung | judging |" in rows(card)
+    assert "| cohort anatomy3 | 0 | 0 | 1 | 0 |" in rows(card) and "| tag covid | 0 | 1 | 0 | 0 |" in rows(card)
+    assert "| all | 2 | 1 | 1 | 2 |" in rows(card)
+    assert "For watching:\n\n    0020  0020-aa\n\nFor slices without lung:\n\n    0012  0012-cc\n\nFor judging:" in card
+    metrics = round_metrics(facts, decision)
+    assert (metrics["watched_on"], metrics["negatives_of"]) == (["0020-aa"], ["0012-cc"])
+    assert metrics["trained_on"] == ["0011-bb", "0010-aa"]
 
 
 def test_the_card_says_how_the_model_was_judged(decision: Decision) -> None:
