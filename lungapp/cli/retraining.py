@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from datastore.round_records import Round
 
 
+GIVE_WAY = 10  # of niceness: whoever waits for a mask comes first
+
+
 @click.command()
 @click.option("--until-idle", is_flag=True, help="Stop as soon as there is nothing left to do.")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True, help="Stop with the server that started it.")
@@ -43,6 +46,7 @@ def worker(until_idle: bool, until_stdin_closes: bool, project_folder: Path) -> 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     if until_stdin_closes:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stopping,), daemon=True).start()
+    os.nice(GIVE_WAY)
     try:
         RoundWorker(project, stopping, click.echo).run(until_idle=until_idle)
     finally:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from datastore.records import Case, Label
 from datastore.registry import Registry
 from datastore.served_images import ServedImages, identity_of
 from infers.manifest import WEIGHTS
 from infers.preprocess import Preprocessing
-from infers.torch_unet import keep_freed_memory
+from infers.torch_unet import give_back_memory, keep_freed_memory
 from infers.weights import save_weights
 from lungapp.project import Project
 from lungapp.rounds.masks import accepted_mask, groups_of
@@ -174,7 +175,11 @@ def train_candidate(project: Project, snapshot: Snapshot, slices: Slices, folder
         how,
         {name: list(getattr(snapshot, name)) for name in ("train", "watched", "negatives")},
     )
-    run_on(project.settings.training.devices, training.sit, report=tell, should_stop=watch.should_stop)
+    try:
+        run_on(project.settings.training.devices, training.sit, report=tell, should_stop=watch.should_stop)
+    finally:  # the worker waits on, and what the training had is the server's
+        give_back_memory()
+        torch.cuda.empty_cache()
 
 
 def preprocessing_of(project: Project, snapshot: Snapshot) -> Preprocessing:
