@@ -43,7 +43,7 @@ class JoinedModel:
     @property
     def version(self) -> str:
         """Of the network."""
-        return f"{self.network.version}-joined-1"
+        return joined_version(self.network.version)
 
     @property
     def overlaps(self) -> bool:
@@ -54,6 +54,11 @@ class JoinedModel:
         """See `Model.predict`."""
         found = self.network.predict(hu, spacing_mm)
         return join(threshold_lungs(hu, spacing_mm), found, hu, spacing_mm)
+
+
+def joined_version(network: str) -> str:
+    """The version of a network's `JoinedModel`."""
+    return f"{network}-joined-1"
 
 
 def join(aerated: np.ndarray, found: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

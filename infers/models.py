@@ -20,6 +20,7 @@ from infers.options import Options, Postprocessing
 from infers.published import fused_named
 from infers.threshold import threshold_lungs
 from infers.weights import load_weights
+from infers.weights_metadata import Border
 
 THRESHOLD_VERSION = "threshold-1"
 
@@ -88,7 +89,7 @@ def load_model(
         name: `bootstrap`, the network that comes with lungapp, which learns its border from the air unless `options`
             ask for another postprocessing; `fast`, that network alone; `anatomy3`, the one that saw healthy lungs
             alone; `threshold`; the name of a stored model in any case; a fused pair (`LTRCLobes_R231`); or the path of
-            weights (.safetensors, or lungmask's .pth).
+            weights (.safetensors, or lungmask's .pth). Weights may say that they are to be used as `bootstrap` is.
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:1`.
         options: How a network segments; the threshold has none.
         fill: A second network that says where lung is, for one that says which lobe (lungmask's fused mode).
@@ -106,8 +107,8 @@ def load_model(
     if str(name).lower() == THRESHOLD:
         return ThresholdModel()
     network = _network(name, device, options, stores)
-    is_joined = str(name).lower() == JOINED and options.postprocess == Postprocessing.DEFAULT
-    return JoinedModel(network) if is_joined else network
+    learns_from_air = str(name).lower() == JOINED or network.weights.border is Border.AIR
+    return JoinedModel(network) if learns_from_air and options.postprocess == Postprocessing.DEFAULT else network
 
 
 def load_lung_model(name: str | Path, device: str = "auto", *, stores: Sequence[Path] = ()) -> Model:

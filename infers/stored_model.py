@@ -13,10 +13,11 @@ import torch
 
 from datastore.atomic import sha256_of, write_bytes
 from datastore.labels import Structure
+from infers.joined_model import joined_version
 from infers.manifest import MANIFEST, WEIGHTS, Manifest, read_manifest
 from infers.model_card import model_card
 from infers.weights import Weights, load_weights, save_weights, weights_version
-from infers.weights_metadata import Origin, WeightsMetadata, program_version
+from infers.weights_metadata import Border, Origin, WeightsMetadata, program_version
 
 CARD = "README.md"
 METRICS_FILE = "metrics.json"  # beside a model that was trained here
@@ -42,7 +43,8 @@ class StoredModel:
     @property
     def version(self) -> str:
         """As the masks carry it that the model makes."""
-        return weights_version(self.manifest.sha256)
+        version = weights_version(self.manifest.sha256)
+        return joined_version(version) if self.manifest.metadata.border is Border.AIR else version
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -81,7 +83,9 @@ def read_model(folder: Path) -> StoredModel:
     manifest = read_manifest(folder)
     if manifest is None:
         weights = load_weights(folder / WEIGHTS)
-        metadata = WeightsMetadata(weights.preprocessing, weights.structures, folder.name, weights.origin)
+        metadata = WeightsMetadata(
+            weights.preprocessing, weights.structures, folder.name, weights.origin, border=weights.border
+        )
         manifest = Manifest(metadata, weights.sha256)
     return StoredModel(folder, manifest)
 
@@ -96,8 +100,18 @@ def write_model(folder: Path, weights: Weights, name: str, origin: Origin) -> No
         origin: The file that the weights come from.
     """
     path = folder / WEIGHTS
-    save_weights(weights.network, path, weights.preprocessing, structures=weights.structures, name=name, origin=origin)
-    metadata = WeightsMetadata(weights.preprocessing, weights.structures, name, origin, program_version())
+    save_weights(
+        weights.network,
+        path,
+        weights.preprocessing,
+        structures=weights.structures,
+        name=name,
+        origin=origin,
+        border=weights.border,
+    )
+    metadata = WeightsMetadata(
+        weights.preprocessing, weights.structures, name, origin, program_version(), weights.border
+    )
     manifest = Manifest(metadata, sha256_of(path), datetime.now(UTC).replace(microsecond=0))
     write_bytes(folder / CARD, model_card(manifest).encode())
     _write_json(folder / MANIFEST, manifest.to_plain())
@@ -121,7 +135,9 @@ def write_trained_model(
     """
     write_bytes(folder / WEIGHTS, path.read_bytes())
     weights = load_weights(folder / WEIGHTS)
-    metadata = WeightsMetadata(weights.preprocessing, weights.structures, name, weights.origin, program_version())
+    metadata = WeightsMetadata(
+        weights.preprocessing, weights.structures, name, weights.origin, program_version(), weights.border
+    )
     manifest = Manifest(metadata, weights.sha256, datetime.now(UTC).replace(microsecond=0), round_number)
     write_bytes(folder / CARD, card.encode())
     _write_json(folder / METRICS_FILE, metrics)
@@ -132,7 +148,7 @@ def same_model(one: Weights, other: Weights) -> bool:
     """Whether two files of weights hold the same tensors for the same purpose."""
     first, second = one.network.state_dict(), other.network.state_dict()
     return (
-        (one.structures, one.preprocessing) == (other.structures, other.preprocessing)
+        (one.structures, one.preprocessing, one.border) == (other.structures, other.preprocessing, other.border)
         and first.keys() == second.keys()
         and all(torch.equal(first[name], second[name]) for name in first)
     )

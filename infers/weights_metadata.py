@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any
 
 from datastore.labels import Structure
@@ -17,6 +18,13 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STRUCTURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST_INPUT = 2048  # pixels along a side; a damaged or hostile file could ask for any
+
+
+class Border(StrEnum):
+    """How it is decided where lung ends beside air."""
+
+    NETWORK = "network"  # by the network alone
+    AIR = "air"  # by the air as well; see `infers.joined_model`
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class WeightsMetadata:
         name: What the model is called, or "".
         origin: The file that the weights were imported from, if they were.
         lungapp_version: Of the program that wrote the file, or "".
+        border: How the network is meant to be used.
     """
 
     preprocessing: Preprocessing = Preprocessing()
@@ -49,6 +58,7 @@ class WeightsMetadata:
     name: str = ""
     origin: Origin | None = None
     lungapp_version: str = ""
+    border: Border = Border.NETWORK
 
     def to_plain(self) -> dict[str, Any]:
         """Values for JSON."""
@@ -59,6 +69,7 @@ class WeightsMetadata:
             "preprocessing": asdict(self.preprocessing),
             "origin": asdict(self.origin) if self.origin else None,
             "lungapp_version": self.lungapp_version,
+            "border": str(self.border),
         }
 
 
@@ -81,6 +92,7 @@ def metadata_from(plain: Any) -> WeightsMetadata:
         name=name,
         origin=_origin(plain.get("origin")),
         lungapp_version=printable(version)[:40] if isinstance(version, str) else "",
+        border=_border(plain.get("border", Border.NETWORK)),
     )
 
 
@@ -161,6 +173,13 @@ def _origin(plain: Any) -> Origin | None:
         case {"file_name": str(file_name), "sha256": str(sha256)} if SHA256.fullmatch(sha256):
             return Origin(printable(file_name)[:200], sha256)
     raise ValueError(f"expected the file_name and sha256 of an origin, got {_shown(plain)}")
+
+
+def _border(plain: Any) -> Border:
+    try:
+        return Border(plain)
+    except ValueError as error:
+        raise ValueError(f"expected border as one of {', '.join(Border)}, got {_shown(plain)}") from error
 
 
 def _shown(value: Any) -> str:

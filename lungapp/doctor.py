@@ -15,7 +15,6 @@ from typing import Any
 
 from datastore.atomic import TEMPORARY_PREFIX
 from datastore.database import RegistryError
-from datastore.records import Split
 from datastore.registry import Registry
 from datastore.round_records import RoundState
 from datastore.served_images import CaseImageError
@@ -25,6 +24,7 @@ from infers.native import kernels, reason_for_none, surface_kernels
 from lungapp.project import SETTINGS_FILE, Project, open_project
 from lungapp.rounds.following import outcome_text, progress_text
 from lungapp.rounds.lock import WorkerLock
+from lungapp.rounds.queueing import doubts
 
 PACKAGES = (
     "torch",
@@ -179,10 +179,5 @@ def _rounds(project: Project, registry: Registry) -> Iterator[Finding]:
         words = f"round {newest.number}: {outcome_text(newest)}"
         failed = newest.state is RoundState.FAILED
         yield Finding(not failed, f"{words}; `lungapp retrain` begins another one" if failed else words)
-    trainable, enough = registry.trainable(), max(project.settings.rounds.retrain_after, 1)
-    if trainable >= enough and not registry.accepted(Split.VALIDATION) and not project.settings.gate.publish_unjudged:
-        yield Finding(
-            False,
-            f"{trainable} accepted masks may train, but none of the split validation is accepted to judge a model on: "
-            "every round would be held back",
-        )
+    if registry.trainable() >= max(project.settings.rounds.retrain_after, 1) and (doubt := doubts(project, registry)):
+        yield Finding(False, doubt)

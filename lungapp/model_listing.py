@@ -8,7 +8,7 @@ from datastore.wording import printable
 from infers.model_card import description, origin_sentence
 from infers.published import published_with
 from infers.stored_model import StoredModel
-from infers.weights_metadata import label_text
+from infers.weights_metadata import Border, label_text
 
 
 def model_dict(model: StoredModel, served: str | None) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def model_text(model: StoredModel, served: str | None) -> str:
         ("version", model.version),
         ("classes", f"{manifest.classes}: 0 background, {label_text(model.structures)}"),
         ("input", f"body crop, {how.size} x {how.size} pixels, {how.hu_low} to {how.hu_high} HU"),
+        ("border", "by the network and the air" if metadata.border is Border.AIR else "by the network alone"),
         ("SHA-256", manifest.sha256),
     ]
     if metadata.origin is not None:

@@ -131,6 +131,10 @@ class TrainingSettings(Section):
     start: Literal["served", "scratch"] = Field(
         default="served", description='Whether training goes on from the "served" model, or from "scratch"'
     )
+    border: Literal["served", "network", "air"] = Field(
+        default="served",
+        description='What says where air ends: the "network", the "air" too (bootstrap), "served": as of the model before',
+    )
     base_channels: int = Field(
         default=64, ge=1, le=64, description="Width of a network from scratch; the paper's has 64"
     )

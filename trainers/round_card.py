@@ -12,12 +12,14 @@ from infers.manifest import MANIFEST, WEIGHTS
 from infers.metrics import METRICS
 from infers.published import CITATION
 from infers.stored_model import METRICS_FILE
+from infers.weights_metadata import Border
 from trainers.decision import Decision
 from trainers.judging_table import Row
 from trainers.round_facts import RoundFacts, UsedLabel
 
 WORST_SHOWN = 10  # cases
 DECIMALS = {"": 3, "mm": 2}
+BORDERS = {Border.NETWORK: "by the network alone", Border.AIR: "by the network and the air, as for `bootstrap`"}
 BY_KEY = {metric.key: metric for metric in METRICS}
 
 
@@ -44,6 +46,7 @@ def round_card(facts: RoundFacts, decision: Decision) -> str:
         f"| judged against | {_cell(facts.champion or 'none: no model was served')} |",
         f"| input | body crop, {how.size} x {how.size} pixels, {how.hu_low} to {how.hu_high} HU as 0 to 1 |",
         f"| classes | 0 background, {', '.join(f'{item.value} {item.name}' for item in facts.structures)} |",
+        f"| border beside air | {BORDERS[facts.border]} |",
         f"| seed | {facts.seed} |",
         f"| SHA-256 | `{facts.sha256}` |",
         "",

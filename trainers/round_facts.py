@@ -9,6 +9,7 @@ from typing import Any
 
 from datastore.labels import LUNGS, Structure
 from infers.preprocess import Preprocessing
+from infers.weights_metadata import Border
 from trainers.decision import Decision
 
 
@@ -51,6 +52,7 @@ class RoundFacts:
         negatives_of: Masks of scans whose slices without lung alone were learned from.
         preprocessing: How the network's input is made.
         structures: What its classes mean.
+        border: How the network is used.
     """
 
     number: int
@@ -70,6 +72,7 @@ class RoundFacts:
     negatives_of: Sequence[UsedLabel] = ()
     preprocessing: Preprocessing = Preprocessing()
     structures: tuple[Structure, ...] = LUNGS
+    border: Border = Border.NETWORK
 
 
 def round_metrics(facts: RoundFacts, decision: Decision) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from infers.published import published_as, published_with
 from infers.state_dict import network_of, read_state_dict
 from infers.unet import UNet
 from infers.weights_metadata import (
+    Border,
     Origin,
     WeightsMetadata,
     check_structures,
@@ -45,6 +46,7 @@ class Weights:
         structures: What its classes 1, 2, ... mean.
         name: What the model is called: by its file, by its publishers, or else after its file.
         origin: The file that the weights were first imported from; None if this is it.
+        border: How the network is meant to be used.
     """
 
     network: UNet
@@ -53,6 +55,7 @@ class Weights:
     structures: tuple[Structure, ...] = LUNGS
     name: str = ""
     origin: Origin | None = None
+    border: Border = Border.NETWORK
 
     @property
     def version(self) -> str:
@@ -94,7 +97,7 @@ def load_weights(path: Path, structures: tuple[Structure, ...] | None = None) ->
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     name = metadata.name or _name(path, sha256)
-    return Weights(network, metadata.preprocessing, sha256, label_map, name, metadata.origin)
+    return Weights(network, metadata.preprocessing, sha256, label_map, name, metadata.origin, metadata.border)
 
 
 def save_weights(
@@ -105,6 +108,7 @@ def save_weights(
     structures: tuple[Structure, ...] = LUNGS,
     name: str = "",
     origin: Origin | None = None,
+    border: Border = Border.NETWORK,
 ) -> None:
     """Write a network as safetensors, atomically; an existing file is left as it is.
 
@@ -115,13 +119,14 @@ def save_weights(
         structures: What its classes 1, 2, ... mean.
         name: What the model is called.
         origin: The file that the weights were first imported from.
+        border: How the network is meant to be used.
 
     Raises:
         FileExistsError: If the file is there already.
         ValueError: If the structures are not as many as the network's classes, or the file could not be loaded again.
     """
     check_structures(structures, network.classes)
-    metadata = WeightsMetadata(preprocessing, structures, name, origin, program_version())
+    metadata = WeightsMetadata(preprocessing, structures, name, origin, program_version(), border)
     metadata_from(metadata.to_plain())
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
     write_bytes(path, save(state, {METADATA_KEY: json.dumps(metadata.to_plain())}))  # `save_file` makes it private

@@ -71,7 +71,7 @@ def retrain(wait: bool, seed: int | None, by: str, project_folder: Path, as_json
     from infers.model_store import ModelStore
     from lungapp.round_listing import round_dict
     from lungapp.rounds.following import outcome_text
-    from lungapp.rounds.queueing import queue_now
+    from lungapp.rounds.queueing import doubts, queue_now
     from lungapp.rounds.supervisor import start_once
 
     project = open_project(project_folder)
@@ -83,6 +83,8 @@ def retrain(wait: bool, seed: int | None, by: str, project_folder: Path, as_json
     if not as_json:
         what = "is queued" if made else "was queued already"
         click.echo(f"round {in_line.number} {what}", err=wait)
+    if (doubt := doubts(project, registry)) is not None:
+        click.echo(f"warning: {doubt}", err=True)
     started = start_once(project)
     if wait:
         in_line = _follow(registry, in_line.number)

@@ -19,6 +19,7 @@ from infers.manifest import WEIGHTS
 from infers.preprocess import Preprocessing
 from infers.torch_unet import give_back_memory, keep_freed_memory
 from infers.weights import save_weights
+from infers.weights_metadata import Border
 from lungapp.project import Project
 from lungapp.rounds.masks import accepted_mask, groups_of
 from lungapp.rounds.snapshot import Snapshot
@@ -110,6 +111,7 @@ class RoundTraining:
         folder: Of the round; gets the weights.
         parent: Reads the network to begin with, or None.
         how: How the network's input is made.
+        border: How the network is used.
         made_from: What else decides the outcome.
     """
 
@@ -118,6 +120,7 @@ class RoundTraining:
     folder: Path
     parent: Callable[[], Any] | None
     how: Preprocessing
+    border: Border
     made_from: dict[str, Any]
 
     def sit(self, seat: Seat) -> None:
@@ -138,7 +141,7 @@ class RoundTraining:
             report_every_s=REPORT_SECONDS,
         )
         if seat.rank == 0:
-            save_weights(network, self.folder / WEIGHTS, self.how)
+            save_weights(network, self.folder / WEIGHTS, self.how, border=self.border)
 
 
 def train_candidate(project: Project, snapshot: Snapshot, slices: Slices, folder: Path, watch: Watch) -> None:
@@ -161,9 +164,12 @@ def train_candidate(project: Project, snapshot: Snapshot, slices: Slices, folder
     keep_freed_memory()
     recipe, how = snapshot.training, preprocessing_of(project, snapshot)
 
+    logged: set[int] = set()  # epochs
+
     def tell(progress: Progress) -> None:
         is_measured = progress.validation_dice is not None or not snapshot.watched
-        if is_measured and progress.step == recipe.epoch_end(progress.epoch):
+        if is_measured and progress.step == recipe.epoch_end(progress.epoch) and progress.epoch not in logged:
+            logged.add(progress.epoch)
             logger.info("%s", progress)
         watch.train(progress)
 
@@ -173,6 +179,7 @@ def train_candidate(project: Project, snapshot: Snapshot, slices: Slices, folder
         folder,
         None if snapshot.parent is None else partial(snapshot.parent_weights, project.models),
         how,
+        Border(snapshot.border),
         {name: list(getattr(snapshot, name)) for name in ("train", "watched", "negatives")},
     )
     try:

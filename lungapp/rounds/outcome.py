@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from datastore.atomic import sha256_of
 from datastore.round_records import RoundState
 from infers.manifest import WEIGHTS
 from infers.model_names import JOINED
@@ -70,7 +69,7 @@ def _put_in_place(judging: Judging, verdict: Verdict) -> None:
 
 def facts_of(judging: Judging, verdict: Verdict) -> RoundFacts:
     """What the model's card and `metrics.json` say besides the judging."""
-    weights, snapshot = judging.folder / WEIGHTS, judging.snapshot
+    snapshot, weights = judging.snapshot, load_weights(judging.folder / WEIGHTS)
     made = judging.registry.round(judging.number)
     return RoundFacts(
         number=made.number,
@@ -87,8 +86,9 @@ def facts_of(judging: Judging, verdict: Verdict) -> RoundFacts:
         watched_on=_used(judging, snapshot.watched),
         negatives_of=_used(judging, snapshot.negatives),
         judged_on=_used(judging, snapshot.locked),
-        sha256=sha256_of(weights),
-        preprocessing=load_weights(weights).preprocessing,
+        sha256=weights.sha256,
+        preprocessing=weights.preprocessing,
+        border=weights.border,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from datastore.database import RegistryError
+from datastore.records import Split
 from datastore.registry import LOCAL, Registry
 from datastore.round_records import Round, RoundState
 from lungapp.project import Project
@@ -63,6 +64,16 @@ def queue_now(
         )
     chosen = project.settings.rounds.seed if seed is None else seed
     return registry.request_round(trigger, project.settings.round_config(), chosen, by)
+
+
+def doubts(project: Project, registry: Registry) -> str | None:
+    """Why a round would not publish anything, whatever it learns; None if it may."""
+    if project.settings.gate.publish_unjudged or registry.accepted(Split.VALIDATION):
+        return None
+    return (
+        "no mask of the split validation is accepted to judge a model on, so every round will be held back: have some "
+        "corrected and accepted, or set gate.publish_unjudged"
+    )
 
 
 def cancel(project: Project, registry: Registry, number: int, by: str = LOCAL) -> Round:

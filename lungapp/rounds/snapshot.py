@@ -17,6 +17,7 @@ from datastore.round_records import Round
 from infers.model_names import JOINED
 from infers.model_store import ModelStore, find_weights
 from infers.weights import Weights, load_weights
+from infers.weights_metadata import Border
 from lungapp.project import Project
 from lungapp.recipes import recipe_of
 from lungapp.rounds.folders import SNAPSHOT_FILE
@@ -39,6 +40,7 @@ class Snapshot:
         gate: The margins that it is judged by, see `GateRules`.
         parent: Name of the model that the training begins with; None from scratch.
         parent_sha256: Of its weights.
+        border: How the network is used, see `Border`; it is judged so.
         train: Ids of the label versions to learn from.
         watched: Ids of those that the progress is measured on, and that do not train.
         negatives: Ids of those of whose scans only the slices without lung train.
@@ -50,6 +52,7 @@ class Snapshot:
     gate: dict[str, Any]
     parent: str | None
     parent_sha256: str | None
+    border: str
     train: tuple[str, ...]
     watched: tuple[str, ...]
     negatives: tuple[str, ...]
@@ -138,6 +141,7 @@ def _settle(project: Project, registry: Registry, taken: Round) -> Snapshot:
         gate=gate.model_dump(),
         parent=parent,
         parent_sha256=None if weights is None else weights.sha256,
+        border=_border(settings.border, parent, weights),
         train=tuple(label.id for label, case in learned if case.patient not in watched),
         watched=tuple(label.id for label, case in learned if case.patient in watched),
         negatives=tuple(negatives),
@@ -152,6 +156,14 @@ def _watched(learned: Iterable[tuple[Label, Case]], share: float, number: int) -
         return set()
     in_turn = sorted(patients, key=lambda patient: hashlib.sha256(f"{number} {patient}".encode()).hexdigest())
     return set(in_turn[: round(share * len(patients))])
+
+
+def _border(wanted: str, parent: str | None, weights: Weights | None) -> Border:
+    if wanted != "served":
+        return Border(wanted)
+    if weights is None:
+        return Border.NETWORK
+    return Border.AIR if parent == JOINED else weights.border
 
 
 def _load_parent(name: str, models: Path, sha256: str | None = None) -> Weights:

@@ -19,13 +19,16 @@ from networks import lungmask_file
 from datastore.atomic import sha256_of
 from datastore.labels import LOBES, LUNGS, Structure
 from infers import load_model, model_store, published
+from infers.joined_model import JoinedModel
 from infers.manifest import MANIFEST, WEIGHTS
 from infers.model_store import CURRENT, ModelStore, find_weights, user_store
+from infers.network_model import NetworkModel
+from infers.options import Options, Postprocessing
 from infers.preprocess import Preprocessing
 from infers.served_model import ServedModel
 from infers.unet import UNet
 from infers.weights import load_weights, save_weights
-from infers.weights_metadata import Origin
+from infers.weights_metadata import Border, Origin
 
 
 @pytest.fixture
@@ -130,7 +133,11 @@ def other_window(path: Path) -> None:
     save_weights(load_weights(path.with_name("site-b.pth")).network, path, Preprocessing(hu_high=500))
 
 
-@pytest.mark.parametrize("make", [other_seed, other_labels, other_window])
+def other_border(path: Path) -> None:
+    save_weights(load_weights(path.with_name("site-b.pth")).network, path, border=Border.AIR)
+
+
+@pytest.mark.parametrize("make", [other_seed, other_labels, other_window, other_border])
 @pytest.mark.parametrize("name", ["site-b", "Site-B"])
 def test_another_model_under_a_name_that_is_taken_is_refused(
     store: ModelStore, weights_file: Path, make: Callable[[Path], None], name: str
@@ -152,6 +159,27 @@ def test_a_model_of_one_store_imported_into_another_keeps_version_and_origin(
     second, _ = ModelStore(tmp_path / "project").add(first.folder / WEIGHTS)
     assert (second.name, second.version) == (first.name, first.version)
     assert second.manifest.metadata.origin == Origin("site-b.pth", sha256_of(weights_file))
+
+
+def test_a_model_whose_weights_ask_for_the_border_of_air_is_used_so(store: ModelStore, weights_file: Path) -> None:
+    network = load_weights(weights_file).network
+    path = weights_file.with_name("with-air.safetensors")
+    save_weights(network, path, border=Border.AIR)
+    trained, _ = store.add_trained(path, "round-0001", 1, "# card", {})
+    imported, _ = store.add(path, "imported")
+    by_hand = store.folder / "by-hand"
+    by_hand.mkdir()
+    shutil.copy(path, by_hand / WEIGHTS)
+    for model in (trained, imported, store.model("by-hand")):
+        assert model.manifest.metadata.border is Border.AIR
+        used = load_model(model.name, "cpu", stores=[store.folder])
+        assert isinstance(used, JoinedModel) and used.version == model.version
+        assert isinstance(
+            load_model(model.name, "cpu", Options(Postprocessing.NONE), stores=[store.folder]), NetworkModel
+        )
+    plain, _ = store.add(weights_file)
+    assert isinstance(load_model(plain.name, "cpu", stores=[store.folder]), NetworkModel)
+    assert "joined" in trained.version and "joined" not in plain.version
 
 
 @pytest.mark.parametrize("name", ["../escaped", "a/b", ".hidden", "threshold", "x.pth"])

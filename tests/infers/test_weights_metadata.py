@@ -7,10 +7,10 @@ import pytest
 
 from datastore.labels import LOBES, LUNGS, Structure
 from infers.preprocess import Preprocessing
-from infers.weights_metadata import Origin, WeightsMetadata, check_structures, metadata_from
+from infers.weights_metadata import Border, Origin, WeightsMetadata, check_structures, metadata_from
 
 FULL = WeightsMetadata(
-    Preprocessing(hu_low=-1000, hu_high=500, size=128), LOBES, "lobes-1", Origin("a.pth", "0a" * 32), "9.9"
+    Preprocessing(hu_low=-1000, hu_high=500, size=128), LOBES, "lobes-1", Origin("a.pth", "0a" * 32), "9.9", Border.AIR
 )
 
 
@@ -44,6 +44,8 @@ def test_what_older_files_do_not_say_has_its_default() -> None:
         ({"structures": [{"value": 1, "name": "a", "colour": [0, 0, float("nan")]}]}, "value, name and colour"),
         ({"structures": [{"value": 0, "name": "a", "colour": [0, 0, 0]}]}, "value, name and colour"),
         ({"structures": [{"value": v, "name": "a", "colour": [0, 0, 0]} for v in (1, 2)]}, "the same name"),
+        ({"border": "water"}, "expected border as one of network, air, got 'water'"),
+        ({"border": None}, "expected border as one of network, air, got None"),
         ({"origin": {"file_name": "a.pth"}}, "expected the file_name and sha256"),
         ({"origin": {"file_name": "a.pth", "sha256": "x" * 64}}, "expected the file_name and sha256"),
     ],

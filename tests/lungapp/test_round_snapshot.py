@@ -15,6 +15,7 @@ from infers.model_store import ModelStore
 from infers.publishing import publish
 from infers.unet import UNet
 from infers.weights import ANATOMY3, save_weights
+from infers.weights_metadata import Border
 from lungapp.project import Project, init_project, open_project
 from lungapp.rounds.folders import put_aside
 from lungapp.rounds.snapshot import Snapshot, read_snapshot, take_snapshot
@@ -186,3 +187,34 @@ def test_the_folder_of_a_round_before_a_restore_is_put_aside(project: Project, r
     (folder / "snapshot.json").write_text("no JSON")
     put_aside(folder, queued_at)
     assert folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "border", "expected"),
+    [
+        ("served", "served", "air"),  # bootstrap's
+        ("served", "network", "network"),
+        ("scratch", "served", "network"),
+        ("scratch", "air", "air"),
+    ],
+)
+def test_the_border_is_that_of_the_model_before_unless_it_is_set(
+    project: Project, registry: Registry, start: str, border: str, expected: str
+) -> None:
+    accept(registry, 1, 1)
+    changed(project, start=f'"{start}"', border=f'"{border}"')
+    assert taken(project, registry).border == expected
+
+
+@pytest.mark.parametrize("border", list(Border))
+def test_the_border_of_a_published_model_goes_on(
+    project: Project, registry: Registry, tmp_path: Path, border: Border
+) -> None:
+    accept(registry, 1, 1)
+    save_weights(UNet(3, 2), tmp_path / "weights.safetensors", border=border)
+    store = ModelStore(project.models)
+    store.add(tmp_path / "weights.safetensors", "narrow")
+    publish(registry, store, "narrow")
+    snapshot = taken(project, registry)
+    assert (snapshot.parent, snapshot.border) == ("narrow", border)
+    assert read_snapshot(project.round_folder(1)) == snapshot

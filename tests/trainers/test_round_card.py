@@ -70,6 +70,7 @@ def test_the_card_says_where_the_model_comes_from(decision: Decision) -> None:
         "| began with | round-0006 |",
         "| judged against | R231 |",
         "| seed | 42 |",
+        "| border beside air | by the network alone |",
         f"| SHA-256 | `{'5d' * 32}` |",
     ):
         assert line in rows(card)
