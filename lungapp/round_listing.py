@@ -67,7 +67,8 @@ def _judging_lines(decision: Decision) -> Iterator[str]:
         return
     names = [_group(*group) for group in shown]
     width = max(map(len, names))
-    yield f"judged on {len(decision.changes)} locked cases: champion -> candidate, change (95 % interval)"
+    of = f"{len(decision.changes)} locked case{'' if len(decision.changes) == 1 else 's'}"
+    yield f"judged on {of}: champion -> candidate, change (95 % interval)"
     for name, (tag, lung) in zip(names, shown, strict=True):
         dice = rows[tag, lung, "dice"]
         few = "  too few to decide" if tag != ALL and dice.cases < decision.rules.tag_cases else ""
@@ -77,7 +78,7 @@ def _judging_lines(decision: Decision) -> Iterator[str]:
         )
         yield f"  {name:<{width}}  {dice.cases:>4} cases  Dice {_means(dice, 3)}  {_change(dice):<29}  {distances}{few}"
     worst = decision.changes[:WORST_SHOWN]
-    yield f"the {len(worst)} worst of {len(decision.changes)} locked cases"
+    yield f"the {len(worst)} worst of {of}" if len(worst) > 1 else "the case"
     for change in worst:
         yield f"  {change.case_id}  {_case(change)}"
 

@@ -133,7 +133,7 @@ class TrainingSettings(Section):
     )
     border: Literal["served", "network", "air"] = Field(
         default="served",
-        description='What says where air ends: the "network", the "air" too (bootstrap), "served": as of the model before',
+        description='What decides where lung ends: the "network", the "air" too (bootstrap); "served": as before',
     )
     base_channels: int = Field(
         default=64, ge=1, le=64, description="Width of a network from scratch; the paper's has 64"
