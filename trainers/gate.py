@@ -176,7 +176,8 @@ def _first_praise(row: Row) -> str:
 def _remarks(row: Row, changes: Sequence[CaseChange], rules: GateRules) -> Iterator[str]:
     """What else has to be known: few cases, unreadable ones, a case that got much worse, lungs that are missed."""
     if row.difference is not None and row.cases < FEWEST_PAIRS:
-        yield f"{_cases(row.cases)} {'is' if row.cases == 1 else 'are'} too few for an interval, so that the means alone decide"
+        too_few = f"{_cases(row.cases)} {'is' if row.cases == 1 else 'are'} too few"
+        yield f"{too_few} for an interval, so that the means alone decide"
     failed = [change.case_id for change in changes if change.failure is not None]
     if failed:
         yield f"{len(failed)} of {_cases(len(changes))} could not be judged: {_listed(failed)}"
