@@ -87,7 +87,7 @@ def whole_training(asked: argparse.Namespace) -> dict[str, Any]:
             making.append(time.perf_counter() - began)
         train(recipe, slices, Path(folder) / "run", augment=augment, validation=watched, report=heard.append,
               report_every_s=0.0, device="cpu")  # fmt: skip
-    steps = [progress for progress in heard if progress.validation_dice is None][1:]
+    steps = [progress for progress in heard if progress.watched_dice is None][1:]
     return {
         "making_s": statistics.median(making),
         "step_s": statistics.median(recipe.batch / progress.slices_per_s for progress in steps),

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from datastore.patients import SplitRatios
 from datastore.secret import ProjectSecret
@@ -22,6 +22,12 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 DatabaseUrl: TypeAlias = str | URL
 BUSY_TIMEOUT_MS = 30_000
 POSTGRESQL_WRITE_LOCK = 0x6C756E67  # any number that is ours alone in the database
+
+
+DATABASE_ERROR = SQLAlchemyError
+"""What a database of ours raises that was not opened by a registry."""
+DATABASE_AWAY = OperationalError
+"""The same where it cannot be reached, or has no room."""
 
 
 class RegistryError(Exception):

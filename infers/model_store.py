@@ -7,6 +7,7 @@ names the model that is served.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import time
@@ -25,6 +26,7 @@ from infers.weights import Weights, load_weights
 from infers.weights_metadata import Origin, label_text
 
 CURRENT = "current"
+ROUND_NAME = re.compile(r"round-\d{4,}", re.IGNORECASE)
 STORE_VARIABLE = "LUNGAPP_MODELS"
 ABANDONED_SECONDS = 3600  # a younger import may be under way
 
@@ -82,6 +84,8 @@ class ModelStore:
         """
         weights = load_weights(path, structures)
         name = name or weights.name
+        if ROUND_NAME.fullmatch(name):
+            raise ValueError(f"model name {name!r}: a project's own rounds call their models so: give another --name")
         origin = weights.origin or Origin(printable(path.name), weights.sha256)
         return self._appear(name, weights, lambda folder: write_model(folder, weights, name, origin))
 
@@ -176,6 +180,11 @@ class ModelStore:
     def switch(self, model: StoredModel) -> None:
         """Name a model in `current`: one that is known to be servable."""
         write_bytes(self.folder / CURRENT, f"{model.name}\n".encode(), overwrite=True)
+
+    def withdraw(self) -> None:
+        """Name no model in `current`: what comes with the program is served from the next request on."""
+        (self.folder / CURRENT).unlink(missing_ok=True)
+        fsync_folder(self.folder)
 
     def check(self) -> Iterator[str]:
         """What is wrong with the stored models, one sentence each; their files are compared with their checksums."""

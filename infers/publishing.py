@@ -17,6 +17,7 @@ from typing import Any
 from datastore.atomic import sha256_of
 from datastore.registry import LOCAL, Registry
 from infers.manifest import WEIGHTS
+from infers.model_names import JOINED
 from infers.model_store import ModelStore
 from infers.stored_model import StoredModel
 from infers.weights_metadata import ARCHITECTURE
@@ -50,6 +51,22 @@ def publish(registry: Registry, store: ModelStore, name: str, by: str = LOCAL) -
         store.switch(model)
         registry.publish_model(model.name, by, before=before)
     return model, before
+
+
+def publish_shipped(registry: Registry, store: ModelStore, by: str = LOCAL) -> str | None:
+    """Serve what comes with the program again, as before anything was published; the name of what was served until now.
+
+    Args:
+        registry: Of the project.
+        store: The project's models.
+        by: Who decides it.
+    """
+    with _alone(store.folder):
+        before = _enter_served(registry, store, by)
+        if before is not None:
+            store.withdraw()
+            registry.publish_model(JOINED, by, before=before, shipped=True)
+    return before
 
 
 def keep_candidate(
@@ -135,7 +152,7 @@ def publish_round(
     return model
 
 
-def rollback(registry: Registry, store: ModelStore, by: str = LOCAL) -> tuple[StoredModel, str]:
+def rollback(registry: Registry, store: ModelStore, by: str = LOCAL) -> tuple[StoredModel | None, str]:
     """Serve again what was served before; twice goes back two models.
 
     Args:
@@ -144,7 +161,8 @@ def rollback(registry: Registry, store: ModelStore, by: str = LOCAL) -> tuple[St
         by: Who decides it.
 
     Returns:
-        The model that is served now, and the name of the one that was taken back.
+        The model that is served now, None if it is what comes with the program, and the name of the one that was taken
+        back.
 
     Raises:
         PublishingError: If there is none to go back to, or it is gone.
@@ -153,10 +171,13 @@ def rollback(registry: Registry, store: ModelStore, by: str = LOCAL) -> tuple[St
     with _alone(store.folder):
         _enter_served(registry, store, by)
         turn = registry.served_models()
-        if len(turn) < 2:
-            first = f"{turn[0]} is the first model that was served here" if turn else "no model was ever served here"
-            raise PublishingError(f"{first}: there is none to go back to")
-        before, served = turn[-2:]
+        if not turn or turn == (JOINED,):
+            raise PublishingError("no model was ever published here: there is none to go back to")
+        before, served = (JOINED, *turn)[-2:]
+        if before == JOINED:
+            registry.roll_back_model(JOINED, by, before=served, shipped=True)
+            store.withdraw()
+            return None, served
         if store.find(before) is None:
             raise PublishingError(
                 f"{before} was served before {served}, but is not in {store.folder} any more: `lungapp models publish` "

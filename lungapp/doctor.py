@@ -170,14 +170,16 @@ def _rounds(project: Project, registry: Registry) -> Iterator[Finding]:
     if under_way is not None and WorkerLock(project.rounds).is_free():
         yield Finding(
             False,
-            f"round {under_way.number}: {progress_text(under_way)}, and no worker is there: run `lungapp worker`, or "
-            f"stop the round: `lungapp rounds cancel {under_way.number}`",
+            f"round {under_way.number}: {progress_text(under_way)}, and no worker is there: run `lungapp worker -p "
+            f"{project.folder}`, or stop the round: `lungapp rounds cancel {under_way.number} -p {project.folder}`",
         )
     elif under_way is not None:
         yield Finding(True, f"round {under_way.number}: {progress_text(under_way)}")
     elif newest is not None:
         words = f"round {newest.number}: {outcome_text(newest)}"
         failed = newest.state is RoundState.FAILED
-        yield Finding(not failed, f"{words}; `lungapp retrain` begins another one" if failed else words)
+        yield Finding(
+            not failed, f"{words}; `lungapp retrain -p {project.folder}` begins another one" if failed else words
+        )
     if registry.trainable() >= max(project.settings.rounds.retrain_after, 1) and (doubt := doubts(project, registry)):
         yield Finding(False, doubt)

@@ -56,7 +56,16 @@ class Project:
     def workflow_url(self) -> str:
         """URL of the database in which a worker keeps which steps of a round are done: beside the registry."""
         url = self.settings.database.url
-        return url or sqlite_url(self.folder / "rounds.sqlite").render_as_string(hide_password=False)
+        beside = sqlite_url(self.folder / "rounds.sqlite").render_as_string(hide_password=False)
+        return beside if not url or url.startswith("sqlite") else url
+
+    def settings_now(self) -> Settings:
+        """The settings as they stand in the file by now: a server runs for long.
+
+        Raises:
+            ValueError: If they cannot be read.
+        """
+        return load_settings(self.folder / SETTINGS_FILE)
 
     @property
     def cache(self) -> Path:

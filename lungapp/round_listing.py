@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from datastore.round_records import Round
+from datastore.round_records import Round, RoundState
 from datastore.wording import printable
 from lungapp.listing import TIME
 from lungapp.rounds.following import progress_text
@@ -16,6 +16,7 @@ from trainers.judging_table import ALL, CaseChange, Row
 
 WORST_SHOWN = 10  # cases
 JUDGING = "judging"  # the gate's decision among a round's metrics
+MASKS = "masks"  # how many were used for what
 
 
 def round_dict(item: Round, served: str | None) -> dict[str, Any]:
@@ -40,11 +41,11 @@ def round_text(item: Round, served: str | None) -> str:
         ("state", str(item.state)),
         ("trigger", item.trigger),
         *((name, f"{moment:{TIME}} UTC") for name, moment in times if moment is not None),
-        ("trained on", f"{len(item.label_ids)} masks"),
+        ("masks", _masks(item)),
         ("seed", str(item.seed)),
         ("champion", item.champion or "none"),
         ("candidate", (item.candidate or "none") + (", served" if _is_served(item, served) else "")),
-        ("decision", item.decision or "none yet"),
+        *_why(item),
     ]
     if not item.has_ended:
         rows.insert(1, ("progress", progress_text(item)))
@@ -53,6 +54,24 @@ def round_text(item: Round, served: str | None) -> str:
     if judged is not None:
         lines += map(printable, _judging_lines(Decision.from_plain(judged)))
     return "\n".join(lines)
+
+
+def _masks(item: Round) -> str:
+    """How many masks were used for what, as far as that is known."""
+    counts = item.metrics.get(MASKS)
+    if not counts:
+        return f"{len(item.label_ids)} settled on" if item.label_ids else "not settled yet"
+    words = [f"{counts['train']} trained", f"{counts['watched']} watched"]
+    words += [f"{counts['negatives']} gave slices without lung"] * bool(counts["negatives"])
+    words += [f"{counts['left_out']} left out"] * bool(counts["left_out"])
+    return ", ".join([*words, f"{counts['locked']} judged"])
+
+
+def _why(item: Round) -> Iterator[tuple[str, str]]:
+    if item.cancel_by is not None:
+        yield "cancelled by", item.cancel_by
+    if item.decision is not None:
+        yield "reason" if item.state is RoundState.FAILED else "decision", item.decision
 
 
 def _is_served(item: Round, served: str | None) -> bool:
@@ -72,8 +91,10 @@ def _judging_lines(decision: Decision) -> Iterator[str]:
     for name, (tag, lung) in zip(names, shown, strict=True):
         dice = rows[tag, lung, "dice"]
         few = "  too few to decide" if tag != ALL and dice.cases < decision.rules.tag_cases else ""
+        finite = rows[tag, lung, "hausdorff95_mm"].cases
+        of_fewer = f" of {finite}" if finite < dice.cases else ""
         distances = (
-            f"HD95 {_means(rows[tag, lung, 'hausdorff95_mm'], 1)} mm  "
+            f"HD95 {_means(rows[tag, lung, 'hausdorff95_mm'], 1)} mm{of_fewer}  "
             f"MSD {_means(rows[tag, lung, 'mean_surface_distance_mm'], 2)} mm"
         )
         yield f"  {name:<{width}}  {dice.cases:>4} cases  Dice {_means(dice, 3)}  {_change(dice):<29}  {distances}{few}"

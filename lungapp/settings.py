@@ -144,7 +144,7 @@ class TrainingSettings(Section):
     with_lung: int = Field(default=7, ge=1, description="Slices with lung in a minibatch")
     without_lung: int = Field(default=7, ge=0, description="Slices without lung in a minibatch")
     patience: int = Field(
-        default=8, ge=0, description="Training ends after so many epochs without a better validation Dice; 0: never"
+        default=8, ge=0, description="Training ends after so many epochs without a better Dice of the watched; 0: never"
     )
     watched_share: float = Field(
         default=0.1,
@@ -194,7 +194,7 @@ class RoundsSettings(Section):
     retrain_after: int = Field(
         default=DEFAULT_AFTER, ge=0, description="Accepted corrections that start a round by themselves; 0: none do"
     )
-    seed: int = Field(default=0, ge=0, description="Seed of a round's training")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of a round's training")
     worker: bool = Field(
         default=True, description="Whether `lungapp serve` starts a worker; without, start one yourself"
     )

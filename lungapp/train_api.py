@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, HTTPException, Request
 
 from datastore.registry import LOCAL
 from lungapp.app import LungApp
+from lungapp.rounds.lock import WorkerLock
 from lungapp.rounds.queueing import NothingToTrainOnError, cancel, queue_now, settle
 from lungapp.rounds.train_stats import TRAINER, as_task, under_way
 
@@ -61,7 +62,10 @@ def train_router(app: LungApp, submissions: Submissions) -> APIRouter:
         shown = under_way(registry) or (None if check_if_running else registry.newest_round())
         if shown is None:
             raise HTTPException(404, "no training is running" if check_if_running else "nothing was trained yet")
-        return as_task(shown)
+        task = as_task(shown)
+        if not shown.has_ended and WorkerLock(app.project.rounds).is_free():
+            task["details"].append("no worker is running: `lungapp worker` does the work")
+        return task
 
     @router.post("/{model}")
     def train(model: str, params: Annotated[dict[str, Any] | None, Body()] = None) -> dict[str, Any]:

@@ -102,4 +102,5 @@ def _none_among(slices: SliceSet, has_lung: bool) -> str:
     unused = sum(int(volume.slices.has_lung.sum()) for volume in slices.volumes if volume.negatives_only)
     kind = "with" if has_lung else "without"
     reason = f"; {unused} of volumes for negatives only are left out" if has_lung and unused else ""
-    return f"expected slices {kind} lung, got none among {len(slices)} slices{reason}"
+    remedy = "" if has_lung else "; a minibatch of slices with lung alone has without_lung = 0"
+    return f"expected slices {kind} lung, got none among {len(slices)} slices{reason}{remedy}"

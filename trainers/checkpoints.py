@@ -46,7 +46,7 @@ class TrainingState:
     parts: int = 1
 
     def end_epoch(self, dice: float | None, keep_best: bool) -> None:
-        """Count an epoch, and remember its validation Dice, and its weights, where it is the best so far."""
+        """Count an epoch, and remember its watched Dice, and its weights, where it is the best so far."""
         self.epochs_ended += 1
         self.loss_sum = 0.0
         if dice is None or (self.best_dice is not None and dice <= self.best_dice):

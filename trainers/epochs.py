@@ -121,7 +121,7 @@ class Run:
             step=state.step,
             steps=recipe.steps,
             loss=loss,
-            validation_dice=dice,
+            watched_dice=dice,
             best_dice=state.best_dice,
             slices_per_s=steps_per_s * recipe.batch,
             left_s=left / steps_per_s if steps_per_s else 0.0,

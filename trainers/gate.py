@@ -19,6 +19,14 @@ MOST_NAMED = 5  # cases in a sentence
 
 
 @dataclass(frozen=True)
+class _Objection:
+    """Why a candidate is not published, in full and in short."""
+
+    full: str
+    short: str
+
+
+@dataclass(frozen=True)
 class _Check:
     """One thing that the candidate must not be worse in."""
 
@@ -27,23 +35,25 @@ class _Check:
     hd95: Row
     margin: float
 
-    def objection(self, hd95_margin_mm: float) -> str | None:
-        """What is wrong, or None."""
+    def objections(self, hd95_margin_mm: float) -> Iterator[_Objection]:
+        """What is wrong."""
         row, distance = self.dice, self.hd95
         if row.difference is None:
-            return None
-        change = _change(row)
+            return
+        change, dice = _change(row), f"the mean Dice {self.where}"
         if row.difference < -self.margin:
-            return f"the mean Dice {self.where} falls {change}, by more than the {self.margin:g} that is allowed"
-        if row.low is not None and row.low < -self.margin:
-            return f"the mean Dice {self.where} goes {change}: a loss of more than {self.margin:g} cannot be excluded"
+            full = f"{dice} falls {change}, by more than the {self.margin:g} that is allowed"
+            yield _Objection(full, f"{dice} falls from {row.champion:.3f} to {row.candidate:.3f}")
+        elif row.low is not None and row.low < -self.margin:
+            full = f"{dice} goes {change}: a loss of more than {self.margin:g} cannot be excluded"
+            yield _Objection(full, f"{dice} may have fallen by up to {-row.low:.3f}")
         if distance.low is not None and distance.low > hd95_margin_mm:
-            return (
-                f"the mean HD95 {self.where} rises from {distance.champion:.1f} to {distance.candidate:.1f} mm (95 % "
-                f"interval of the rise {distance.low:.1f} to {distance.high:.1f} mm), by more than the "
+            rise = f"the mean HD95 {self.where} rises from {distance.champion:.1f} to {distance.candidate:.1f} mm"
+            full = (
+                f"{rise} (95 % interval of the rise {distance.low:.1f} to {distance.high:.1f} mm), by more than the "
                 f"{hd95_margin_mm:g} mm that are allowed"
             )
-        return None
+            yield _Objection(full, rise)
 
 
 def decide(
@@ -140,12 +150,12 @@ def _change(row: Row) -> str:
 
 
 def _objections(checks: Sequence[_Check], rules: GateRules) -> str | None:
-    """The first in full, the others by name."""
-    found = [(check, objection) for check in checks if (objection := check.objection(rules.hd95_margin_mm)) is not None]
+    """The first in full, the others in short."""
+    found = [objection for check in checks for objection in check.objections(rules.hd95_margin_mm)]
     if not found:
         return None
-    others = [f"{check.where} from {check.dice.champion:.3f} to {check.dice.candidate:.3f}" for check, _ in found[1:]]
-    return found[0][1] + (f"; not good enough either: the mean Dice {_listed(others)}" if others else "")
+    others = [objection.short for objection in found[1:]]
+    return found[0].full + (f"; nor is that all: {_listed(others)}" if others else "")
 
 
 def _praise(checks: Sequence[_Check], rules: GateRules) -> str:

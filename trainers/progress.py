@@ -16,7 +16,7 @@ class Progress:
         step: Minibatches done.
         steps: Minibatches in all.
         loss: Mean over the epoch so far.
-        validation_dice: Mean over the classes, of all validation slices; None before the end of an epoch.
+        watched_dice: Mean over the classes, of all validation slices; None before the end of an epoch.
         best_dice: The best so far.
         slices_per_s: Since it last told.
         left_s: Seconds until the end at this pace, if it is not ended early.
@@ -29,7 +29,7 @@ class Progress:
     step: int
     steps: int
     loss: float
-    validation_dice: float | None
+    watched_dice: float | None
     best_dice: float | None
     slices_per_s: float
     left_s: float
@@ -37,7 +37,7 @@ class Progress:
     parts: int = 1
 
     def __str__(self) -> str:
-        dice = "" if self.validation_dice is None else f", validation Dice {self.validation_dice:.4f}"
+        dice = "" if self.watched_dice is None else f", watched Dice {self.watched_dice:.4f}"
         parts = "" if self.parts == 1 else f", minibatches in {self.parts} parts"
         return (
             f"epoch {self.epoch}/{self.epochs}, step {self.step}/{self.steps}, loss {self.loss:.4f}{dice}, "

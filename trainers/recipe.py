@@ -63,8 +63,8 @@ class Recipe:
         with_lung: Slices with lung in a minibatch.
         without_lung: Slices without.
         clip_norm: The gradient is scaled down to this norm where it is longer; 0 leaves it as it is.
-        patience: The training ends after so many epochs without a better validation Dice; 0 never ends it early.
-        keep_best: Whether the weights with the best validation Dice come out, not the last ones.
+        patience: The training ends after so many epochs without a better watched Dice; 0 never ends it early.
+        keep_best: Whether the weights with the best watched Dice come out, not the last ones.
         mixed_precision: Half precision in the network, while sums, loss and weights stay float32: `auto` on a GPU, `on`
             on a CPU too (bfloat16), `off`.
         base_channels: Width of the U-net.

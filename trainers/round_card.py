@@ -61,6 +61,7 @@ def round_card(facts: RoundFacts, decision: Decision) -> str:
         )
         + (f" Of {_masks(facts.negatives_of)} only slices without lung trained." if facts.negatives_of else "")
         + " A case can have several tags.",
+        *_left_out(facts),
         "",
         *_counts(facts),
         "",
@@ -101,6 +102,12 @@ def _counts(facts: RoundFacts) -> Iterator[str]:
         for name in sorted(set().union(*counts)):
             yield f"| {what} {_cell(name)} | {' | '.join(str(count[name]) for count in counts)} |"
     yield f"| all | {' | '.join(str(len(used)) for _, used in kinds)} |"
+
+
+def _left_out(facts: RoundFacts) -> Iterator[str]:
+    if facts.left_out:
+        yield ""
+        yield f"Left out: {'; '.join(f'{label_id} ({_cell(why)})' for label_id, why in facts.left_out.items())}."
 
 
 def _kinds(facts: RoundFacts) -> Iterator[tuple[str, Sequence[UsedLabel]]]:

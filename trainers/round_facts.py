@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,7 @@ class RoundFacts:
         watched_on: Masks of patients that the training was watched on.
         negatives_of: Masks of scans whose slices without lung alone were learned from.
         preprocessing: How the network's input is made.
+        left_out: Label versions that could not be used, and why.
         structures: What its classes mean.
         border: How the network is used.
     """
@@ -70,6 +71,7 @@ class RoundFacts:
     sha256: str
     watched_on: Sequence[UsedLabel] = ()
     negatives_of: Sequence[UsedLabel] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     preprocessing: Preprocessing = Preprocessing()
     structures: tuple[Structure, ...] = LUNGS
     border: Border = Border.NETWORK
@@ -96,6 +98,7 @@ def round_metrics(facts: RoundFacts, decision: Decision) -> dict[str, Any]:
         "trained_on": [used.label_id for used in facts.trained_on],
         "watched_on": [used.label_id for used in facts.watched_on],
         "negatives_of": [used.label_id for used in facts.negatives_of],
+        "left_out": dict(facts.left_out),
         "judged_on": [used.label_id for used in facts.judged_on],
         "judging": decision.to_plain(),
     }

@@ -22,7 +22,7 @@ from trainers.slices import SliceSet
 
 CONFIG_FILE, EVENTS_FOLDER = "config.json", "events"
 LIBRARIES = "lungapp", "torch", "numpy", "scipy", "monai"
-CURVES = "loss", "validation_dice", "slices_per_s", "waited_share"
+CURVES = "loss", "watched_dice", "slices_per_s", "waited_share"
 
 
 def write_config(folder: Path, training: Mapping[str, Any], device: torch.device, processes: int, step: int) -> None:

@@ -78,7 +78,7 @@ def train(
         save_every_s: See `folder`.
 
     Returns:
-        The network with the best weights by validation Dice, or the last ones if the recipe says so; in evaluation
+        The network with the best weights by watched Dice, or the last ones if the recipe says so; in evaluation
         mode, on the device.
 
     Raises:

@@ -41,6 +41,7 @@ class Publications(Records):
         before: str | None = None,
         round_number: int | None = None,
         found: bool = False,
+        shipped: bool = False,
     ) -> None:
         """Enter that a model is served from now on; nothing happens if the history says so already.
 
@@ -50,31 +51,35 @@ class Publications(Records):
             before: The model that was served until now; None if there was none.
             round_number: The round that it comes from.
             found: Whether it was seen to be served, without anybody having entered it.
+            shipped: Whether it comes with the program, and has no row.
 
         Raises:
             ValueError: If the model was never entered.
         """
         with self._write() as session:
             if served_in_turn(_changes(session))[-1:] != [version]:
-                _model_row(session, version).published_at = datetime.now(UTC)
+                if not shipped:
+                    _model_row(session, version).published_at = datetime.now(UTC)
                 note(session, by, PUBLISHED, model=version, before=before, round=round_number, found=found or None)
 
-    def roll_back_model(self, version: str, by: str = LOCAL, *, before: str) -> None:
+    def roll_back_model(self, version: str, by: str = LOCAL, *, before: str, shipped: bool = False) -> None:
         """Enter that the model that was served before is served again.
 
         Args:
             version: The model that is served from now on.
             by: Who decided it.
             before: The model that is taken back.
+            shipped: Whether `version` comes with the program, which is served before anything was published.
 
         Raises:
             ValueError: If these are not the last two that were served.
         """
         with self._write() as session:
             last = served_in_turn(_changes(session))[-2:]
-            if last != [version, before]:
+            if last != [version, before] and not (shipped and last == [before]):
                 raise ValueError(f"expected to go back from {before} to {version}, last served were {', '.join(last)}")
-            _model_row(session, version).published_at = datetime.now(UTC)
+            if not shipped:
+                _model_row(session, version).published_at = datetime.now(UTC)
             note(session, by, ROLLED_BACK, model=version, before=before)
 
 

@@ -106,6 +106,24 @@ class Rounds(RoundQueue):
             session.flush()
             return self._to_round(session, row)
 
+    def pause_round(self, number: int, by: str = LOCAL) -> Round:
+        """Say that a worker has left a round in good order: it did not die at it, and attempts are counted anew.
+
+        Raises:
+            UnknownCaseError: If there is no such round.
+            RoundError: If it is not at work.
+        """
+        with self._write() as session:
+            row = self._open_row(session, number)
+            if not row.active:
+                raise RoundError(f"round {number} is {row.state}: it was not begun")
+            row.attempts = 0
+            if row.state != RoundState.INTERRUPTED:
+                row.state = str(RoundState.INTERRUPTED)
+                note(session, by, f"round.{RoundState.INTERRUPTED}", round=number)
+            session.flush()
+            return self._to_round(session, row)
+
     def report_progress(self, number: int, progress: dict[str, Any]) -> None:
         """Keep how far a round is.
 

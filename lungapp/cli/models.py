@@ -162,13 +162,22 @@ def models_show(name: str, project_folder: Path | None, as_json: bool) -> None:
 def models_publish(name: str, by: str, project_folder: Path, as_json: bool) -> None:
     """Serve a model of the project to annotators, as `unet`, from the next request on.
 
-    The switch is atomic, and a running server needs no restart. A model that finds other structures than the
-    project's masks hold is refused. It stands in the history that `lungapp rounds rollback` goes back in.
+    `bootstrap` is what comes with lungapp. The switch is atomic, and a running server needs no restart. A model that
+    finds other structures than the project's masks hold is refused. It stands in the history that `lungapp rounds
+    rollback` goes back in.
 
     Example: lungapp models publish R231 -p my-study
     """
+    from infers.model_names import JOINED
     from lungapp.model_listing import model_dict
 
+    if name.lower() == JOINED:
+        before = _publish_shipped(project_folder, by)
+        if as_json:
+            print_json({"name": JOINED, "served": True, "before": before})
+        else:
+            click.echo(f"{JOINED}, which comes with lungapp, is served now; before: {before or 'the same'}")
+        return
     model, before = _publish(project_folder, name, by)
     if as_json:
         print_json({**model_dict(model, model.name), "before": before})
@@ -184,6 +193,18 @@ def _publish(project_folder: Path, name: str, by: str) -> tuple[StoredModel, str
     registry = project.registry()
     try:
         return publish(registry, ModelStore(project.models), name, by)
+    finally:
+        registry.close()
+
+
+def _publish_shipped(project_folder: Path, by: str) -> str | None:
+    from infers.model_store import ModelStore
+    from infers.publishing import publish_shipped
+
+    project = open_project(project_folder)
+    registry = project.registry()
+    try:
+        return publish_shipped(registry, ModelStore(project.models), by)
     finally:
         registry.close()
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,15 @@ import click
 
 from lungapp.cli.options import by_option, json_option, print_json, project_option
 from lungapp.project import open_project
+from lungapp.rounds.supervisor import WORKER_LOG
 
 if TYPE_CHECKING:
     from datastore.registry import Registry
     from datastore.round_records import Round
+    from lungapp.project import Project
 
 
+GONE_SECONDS = 30.0  # without a worker: then it is not about to start any more
 GIVE_WAY = 10  # of niceness: whoever waits for a mask comes first
 
 
@@ -56,7 +60,7 @@ def worker(until_idle: bool, until_stdin_closes: bool, project_folder: Path) -> 
 
 @click.command()
 @click.option("--wait", is_flag=True, help="Wait until the round has ended, and show how far it is.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the training  [default: the project's setting, 0]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of the training  [default: the project's setting, 0]")
 @by_option
 @project_option
 @json_option
@@ -87,7 +91,7 @@ def retrain(wait: bool, seed: int | None, by: str, project_folder: Path, as_json
         click.echo(f"warning: {doubt}", err=True)
     started = start_once(project)
     if wait:
-        in_line = _follow(registry, in_line.number)
+        in_line = _follow(project, registry, in_line.number)
     elif not as_json:
         click.echo("A worker was started for it." if started else "The project's worker takes it up.")
         click.echo(f"Stop it: lungapp rounds cancel {in_line.number} -p {project_folder}")
@@ -107,24 +111,40 @@ def _stop_at_the_end_of_stdin(stopping: threading.Event) -> None:
     stopping.set()
 
 
-def _follow(registry: Registry, number: int) -> Round:
-    """Show a round's progress until it has ended."""
+def _follow(project: Project, registry: Registry, number: int) -> Round:
+    """Show a round's progress until it has ended, or until no worker has been there for a while."""
     from tqdm import tqdm
 
     from lungapp.rounds.following import follow, progress_text
+    from lungapp.rounds.lock import WorkerLock
+    from lungapp.rounds.queueing import settle
 
     bar = tqdm(total=1, disable=None, leave=False, bar_format="{desc} {bar} {elapsed}")
+    lock, seen_at, told = WorkerLock(project.rounds), time.monotonic(), ""
 
     def tell(seen: Round) -> None:
-        said = seen.progress
+        nonlocal seen_at, told
+        said, words = seen.progress, f"round {number}: {progress_text(seen)}"
         bar.total, bar.n = max(said.get("total", 0), 1), min(said.get("done", 0), max(said.get("total", 0), 1))
-        bar.set_description_str(f"round {number}: {progress_text(seen)}")
+        bar.set_description_str(words)
+        stage = f"{said.get('step')} {said.get('training', {}).get('epoch')}"
+        if bar.disable and stage != told:  # no terminal: a line for each step and epoch
+            told = stage
+            click.echo(words, err=True)
+        if not lock.is_free():
+            seen_at = time.monotonic()
+        elif time.monotonic() - seen_at > GONE_SECONDS:
+            settle(project, registry)
+            raise ValueError(
+                f"no worker is at round {number}: {project.rounds / WORKER_LOG} may say why; `lungapp worker -p "
+                f"{project.folder}` goes on with it"
+            )
 
     try:
         return follow(registry, number, tell)
     except KeyboardInterrupt:
         bar.close()
-        click.echo(f"round {number} goes on; lungapp rounds cancel {number} stops it", err=True)
+        click.echo(f"round {number} goes on; lungapp rounds cancel {number} -p {project.folder} stops it", err=True)
         raise SystemExit(1) from None
     finally:
         bar.close()

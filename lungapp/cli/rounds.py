@@ -29,11 +29,14 @@ def rounds_list(project_folder: Path, as_json: bool) -> None:
     from infers.model_names import JOINED
     from infers.model_store import ModelStore
     from lungapp.round_listing import round_dict, round_line
+    from lungapp.rounds.queueing import doubts, settle
 
     project = open_project(project_folder)
     served = ModelStore(project.models).served()
     registry = project.registry()
+    settle(project, registry)
     found, corrections = registry.rounds(), registry.corrections_since_last_round()
+    doubt = doubts(project, registry) if registry.trainable() else None
     registry.close()
     if as_json:
         print_json([round_dict(item, served) for item in found])
@@ -41,9 +44,11 @@ def rounds_list(project_folder: Path, as_json: bool) -> None:
     for item in found:
         click.echo(round_line(item, served))
     after = project.settings.rounds.retrain_after
-    until = f"{corrections} of {after} corrections until the next one" if after else "none starts by itself"
+    until = f"{corrections} new corrections, {after} start the next one" if after else "none starts by itself"
     count = f"{len(found)} round{'' if len(found) == 1 else 's'}"
     click.echo(f"{count}; {until}; {served or f'{JOINED}, which comes with lungapp,'} is served", err=True)
+    if doubt is not None:
+        click.echo(f"warning: {doubt}", err=True)
 
 
 @rounds.command("show")
@@ -60,10 +65,12 @@ def rounds_show(number: int | None, project_folder: Path, as_json: bool) -> None
     """
     from infers.model_store import ModelStore
     from lungapp.round_listing import round_dict, round_text
+    from lungapp.rounds.queueing import settle
 
     project = open_project(project_folder)
     served = ModelStore(project.models).served()
     registry = project.registry()
+    settle(project, registry)
     found = registry.rounds()
     registry.close()
     chosen = [item for item in found if number in (None, item.number)][-1:]
@@ -82,9 +89,9 @@ def rounds_show(number: int | None, project_folder: Path, as_json: bool) -> None
 @project_option
 @json_option
 def rounds_cancel(number: int, by: str, project_folder: Path, as_json: bool) -> None:
-    """Stop a round, whatever it is doing; the served model stays.
+    """Stop a round, whatever it is doing, unless its model is served already; the served model stays.
 
-    Its corrections count again towards the next round.
+    Its masks train in the next round, which starts by itself once so many others were corrected.
 
     Example: lungapp rounds cancel 7 -p my-study
     """
@@ -99,7 +106,8 @@ def rounds_cancel(number: int, by: str, project_folder: Path, as_json: bool) -> 
     if as_json:
         print_json(round_dict(asked, ModelStore(project.models).served()))
     else:
-        click.echo(f"round {number} is {'cancelled' if asked.has_ended else 'to be cancelled: its worker stops it'}")
+        later = "to be cancelled: its worker stops it, if it is not too late"
+        click.echo(f"round {number} is {'cancelled' if asked.has_ended else later}")
 
 
 @rounds.command("rollback")
@@ -109,11 +117,12 @@ def rounds_cancel(number: int, by: str, project_folder: Path, as_json: bool) -> 
 def rounds_rollback(by: str, project_folder: Path, as_json: bool) -> None:
     """Serve the model again that was served before, from the next request on.
 
-    Twice goes back two models. Models published by hand are in the same history; the way forward again is `lungapp
-    models publish`. Masks are not touched.
+    Twice goes back two models; before the first one, that is what comes with lungapp. Models published by hand are in
+    the same history; the way forward again is `lungapp models publish`. Masks are not touched.
 
     Example: lungapp rounds rollback -p my-study
     """
+    from infers.model_names import JOINED
     from infers.model_store import ModelStore
     from infers.publishing import rollback
     from lungapp.model_listing import model_dict
@@ -125,6 +134,8 @@ def rounds_rollback(by: str, project_folder: Path, as_json: bool) -> None:
     finally:
         registry.close()
     if as_json:
-        print_json({**model_dict(model, model.name), "before": taken_back})
+        plain = {"name": JOINED, "served": True} if model is None else model_dict(model, model.name)
+        print_json({**plain, "before": taken_back})
     else:
-        click.echo(f"{model.name}  {model.version} is served again; taken back: {taken_back}")
+        name = f"{JOINED}, which comes with lungapp," if model is None else f"{model.name}  {model.version}"
+        click.echo(f"{name} is served again; taken back: {taken_back}")

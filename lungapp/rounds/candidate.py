@@ -15,6 +15,7 @@ import torch
 from datastore.records import Case, Label
 from datastore.registry import Registry
 from datastore.served_images import ServedImages, identity_of
+from datastore.wording import first_line, printable
 from infers.manifest import WEIGHTS
 from infers.preprocess import Preprocessing
 from infers.torch_unet import give_back_memory, keep_freed_memory
@@ -22,6 +23,7 @@ from infers.weights import save_weights
 from infers.weights_metadata import Border
 from lungapp.project import Project
 from lungapp.rounds.masks import accepted_mask, groups_of
+from lungapp.rounds.performing import is_of_a_full_disk
 from lungapp.rounds.snapshot import Snapshot
 from lungapp.rounds.watch import Watch
 from trainers.augmentation import AugmentationLimits, random_augmentation
@@ -70,13 +72,44 @@ class Slices:
         self._registry = registry
         self._images = images
 
-    def of(self, snapshot: Snapshot, how: Preprocessing, watch: Watch) -> RoundSlices:
-        """The slices of a round; those that are not in the cache yet are made.
+    def prepare(self, snapshot: Snapshot, how: Preprocessing, watch: Watch) -> dict[str, str]:
+        """Put the slices of a round into the cache, as far as they are not there.
 
         Args:
             snapshot: Of the round.
             how: How the network's input is made.
             watch: Hears how far it is; may stop it.
+
+        Returns:
+            Masks that cannot be used, and why: their scan is gone, or one of the two is not what it was.
+
+        Raises:
+            ValueError: If that are more than half of them, or all that would train.
+        """
+        unusable: dict[str, str] = {}
+        for done, label_id in enumerate(snapshot.used, start=1):
+            watch.check()
+            try:
+                self._volume(label_id, how, False)
+            except (ValueError, OSError) as error:
+                if is_of_a_full_disk(error):
+                    raise
+                unusable[label_id] = printable(first_line(error))
+                logger.warning("mask %s is left out: %s", label_id, unusable[label_id])
+            watch.report(done, len(snapshot.used))
+        if 2 * len(unusable) > len(snapshot.used) or not set(snapshot.train) - set(unusable):
+            label_id, reason = next(iter(unusable.items()))
+            count = f"{len(unusable)} of {len(snapshot.used)} masks"
+            raise ValueError(f"{count} cannot be used, among them {label_id}: {reason}")
+        return unusable
+
+    def of(self, snapshot: Snapshot, how: Preprocessing, watch: Watch) -> RoundSlices:
+        """The slices of a round; those that somebody has deleted from the cache are made again.
+
+        Args:
+            snapshot: Of the round.
+            how: How the network's input is made.
+            watch: May stop it.
 
         Raises:
             ValueError: If an image or a mask cannot be read, or is not what was accepted.
@@ -85,7 +118,6 @@ class Slices:
         for label_id in snapshot.used:
             watch.check()
             volumes[label_id] = self._volume(label_id, how, label_id in snapshot.negatives)
-            watch.report(len(volumes), len(snapshot.used))
         watched = [volumes[label_id] for label_id in snapshot.watched]
         learned = [volumes[label_id] for label_id in (*snapshot.train, *snapshot.negatives)]
         return RoundSlices(SliceSet(learned), SliceSet(watched) if watched else None)
@@ -167,7 +199,7 @@ def train_candidate(project: Project, snapshot: Snapshot, slices: Slices, folder
     logged: set[int] = set()  # epochs
 
     def tell(progress: Progress) -> None:
-        is_measured = progress.validation_dice is not None or not snapshot.watched
+        is_measured = progress.watched_dice is not None or not snapshot.watched
         if is_measured and progress.step == recipe.epoch_end(progress.epoch) and progress.epoch not in logged:
             logged.add(progress.epoch)
             logger.info("%s", progress)

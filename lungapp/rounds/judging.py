@@ -19,6 +19,7 @@ from infers.model_names import JOINED
 from infers.model_store import ModelStore
 from infers.models import Model, load_lung_model, load_model
 from lungapp.project import Project
+from lungapp.rounds.folders import model_name
 from lungapp.rounds.masks import accepted_mask, groups_of
 from lungapp.rounds.snapshot import Snapshot
 from lungapp.rounds.watch import Watch
@@ -70,12 +71,17 @@ class Judging:
     @property
     def name(self) -> str:
         """Of the candidate, e.g. `round-0007`."""
-        return f"round-{self.number:04d}"
+        return model_name(self.number)
 
     @cached_property
     def store(self) -> ModelStore:
         """The project's models."""
         return ModelStore(self.project.models)
+
+    @property
+    def is_through(self) -> bool:
+        """Whether the candidate was published already: then it is too late for another decision."""
+        return self.store.served() == self.name or self.registry.was_published(self.name)
 
     def decide(self) -> Verdict:
         """Whether the round's network shall take the place of what is served; asked again, it answers at once.
@@ -89,8 +95,7 @@ class Judging:
         path = self.folder / DECISION_FILE
         known = json.loads(path.read_bytes()) if path.exists() else None
         served = self.store.served()
-        is_through = served == self.name or self.registry.was_published(self.name)
-        if known is not None and (is_through or known["champion"] == served):
+        if known is not None and (self.is_through or known["champion"] == served):
             return Verdict(known["champion"], Decision.from_plain(known["decision"]))
         candidate = load_lung_model(self.folder / WEIGHTS, self._device)
         models = [*self._champions(served), candidate]

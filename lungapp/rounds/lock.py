@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 
 LOCK_FILE = "worker.lock"
+BRIEFLY_SECONDS = 2.0  # for which it may be held by somebody who only looks whether it is free
 
 
 class WorkerLock:
@@ -51,6 +53,13 @@ class WorkerLock:
             return False
         self.release()
         return True
+
+    def is_free_soon(self) -> bool:
+        """Whether no worker has it: others hold it for a moment alone, to look."""
+        deadline = time.monotonic() + BRIEFLY_SECONDS
+        while not (is_free := self.is_free()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return is_free
 
     def holder(self) -> str:
         """Who signed it last, in words."""

@@ -10,11 +10,11 @@ from infers.manifest import WEIGHTS
 from infers.model_names import JOINED
 from infers.publishing import PublishingError, keep_candidate, publish_round
 from infers.weights import load_weights
-from lungapp.round_listing import JUDGING
+from lungapp.round_listing import JUDGING, MASKS
 from lungapp.rounds.judging import Judging, Verdict
 from lungapp.rounds.masks import groups_of
+from lungapp.rounds.snapshot import Snapshot
 from lungapp.rounds.watch import WORKER
-from trainers.checkpoints import CHECKPOINT_FILE
 from trainers.round_card import round_card
 from trainers.round_facts import RoundFacts, UsedLabel, round_metrics
 from trainers.run_folder import commit, versions
@@ -49,12 +49,17 @@ def conclude(judging: Judging) -> None:
         judging.number,
         RoundState.PUBLISHED if decision.publish else RoundState.HELD_BACK,
         decision=decision.reason,
-        metrics={JUDGING: decision.to_plain()},
+        metrics={JUDGING: decision.to_plain(), MASKS: _counts(judging.snapshot)},
         candidate=judging.name,
         champion=verdict.champion or JOINED,
         by=WORKER,
     )
-    (judging.folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # nothing goes on with it
+    logger.info("round %d: %s", judging.number, decision.reason)
+
+
+def _counts(snapshot: Snapshot) -> dict[str, int]:
+    """How many masks were used for what."""
+    return {use: len(getattr(snapshot, use)) for use in ("train", "watched", "negatives", "locked", "left_out")}
 
 
 def _put_in_place(judging: Judging, verdict: Verdict) -> None:
@@ -86,6 +91,7 @@ def facts_of(judging: Judging, verdict: Verdict) -> RoundFacts:
         watched_on=_used(judging, snapshot.watched),
         negatives_of=_used(judging, snapshot.negatives),
         judged_on=_used(judging, snapshot.locked),
+        left_out=snapshot.left_out,
         sha256=weights.sha256,
         preprocessing=weights.preprocessing,
         border=weights.border,

@@ -6,9 +6,10 @@ import logging
 
 from datastore.database import RegistryError
 from datastore.records import Split
-from datastore.registry import LOCAL, Registry
+from datastore.registry import LOCAL, Registry, RoundError
 from datastore.round_records import Round, RoundState
 from lungapp.project import Project
+from lungapp.rounds.folders import model_name
 from lungapp.rounds.lock import WorkerLock
 from lungapp.rounds.watch import WORKER
 from strategies.retrain import RetrainRule
@@ -25,14 +26,15 @@ def queue_if_due(project: Project, registry: Registry, by: str = WORKER) -> Roun
 
     It may be asked as often and by as many as like.
     """
-    rule = RetrainRule(project.settings.rounds.retrain_after)
+    settings = project.settings_now()
+    rule = RetrainRule(settings.rounds.retrain_after)
     corrections = registry.corrections_since_last_round() if rule.after else 0
     if not rule.is_due(corrections, registry.untried_corrections() if corrections else 0):
         return None
     made = registry.request_round(
         f"{corrections} corrections",
-        project.settings.round_config(),
-        project.settings.rounds.seed,
+        settings.round_config(),
+        settings.rounds.seed,
         by,
         at_least=rule.after,
         untried=rule.after,
@@ -56,19 +58,21 @@ def queue_now(
 
     Raises:
         NothingToTrainOnError: If there is none at all.
+        ValueError: If the settings cannot be read any more.
     """
     if not registry.trainable():
         submitted = "review submitted masks with `lungapp cases accept`, or import references with `lungapp ingest`"
         raise NothingToTrainOnError(
             f"there is nothing to train on: no case of the split train has an accepted mask: {submitted}"
         )
-    chosen = project.settings.rounds.seed if seed is None else seed
-    return registry.request_round(trigger, project.settings.round_config(), chosen, by)
+    settings = project.settings_now()
+    chosen = settings.rounds.seed if seed is None else seed
+    return registry.request_round(trigger, settings.round_config(), chosen, by)
 
 
 def doubts(project: Project, registry: Registry) -> str | None:
     """Why a round would not publish anything, whatever it learns; None if it may."""
-    if project.settings.gate.publish_unjudged or registry.accepted(Split.VALIDATION):
+    if project.settings_now().gate.publish_unjudged or registry.accepted(Split.VALIDATION):
         return None
     return (
         "no mask of the split validation is accepted to judge a model on, so every round will be held back: have some "
@@ -81,16 +85,30 @@ def cancel(project: Project, registry: Registry, number: int, by: str = LOCAL) -
 
     Raises:
         UnknownCaseError: If there is no such round.
-        RoundError: If it has ended.
+        RoundError: If it has ended, or its model is served already.
     """
-    asked = registry.request_cancel(number, by)
     lock = WorkerLock(project.rounds)
-    if asked.has_ended or not lock.acquire():
-        return asked
+    if not lock.acquire():
+        return registry.request_cancel(number, by)
     try:
-        return registry.end_round(number, RoundState.CANCELLED, by=by)
+        _check_is_not_served(project, registry, number)
+        asked = registry.request_cancel(number, by)
+        return asked if asked.has_ended else registry.end_round(number, RoundState.CANCELLED, by=by)
     finally:
         lock.release()
+
+
+def _check_is_not_served(project: Project, registry: Registry, number: int) -> None:
+    from infers.model_store import ModelStore
+
+    name = model_name(number)
+    if registry.round(number).has_ended:
+        return  # the registry says so better
+    if ModelStore(project.models).served() == name or registry.was_published(name):
+        raise RoundError(
+            f"round {number} was killed while it was published, and its model is served: `lungapp worker` ends it, "
+            "`lungapp rounds rollback` takes the model back"
+        )
 
 
 def settle(project: Project, registry: Registry) -> None:

@@ -47,6 +47,7 @@ def refresh_masks(project: Project, registry: Registry, images: ServedImages, wa
             watch.report(done, len(to_do))
             _make_anew(registry, images, case_id, model)
         watch.report(len(to_do), len(to_do))
+        logger.info("the preliminary masks of %d open cases were made anew", len(to_do))
     registry.mark_refreshed(due.number, MODEL_AUTHOR)
 
 

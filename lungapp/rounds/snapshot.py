@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from datastore.registry import Registry
 from datastore.round_records import Round
 from infers.model_names import JOINED
 from infers.model_store import ModelStore, find_weights
+from infers.models import device_named
 from infers.weights import Weights, load_weights
 from infers.weights_metadata import Border
 from lungapp.project import Project
 from lungapp.recipes import recipe_of
-from lungapp.rounds.folders import SNAPSHOT_FILE
+from lungapp.rounds.folders import SNAPSHOT_FILE, USES, model_name
 from lungapp.rounds.watch import WORKER
 from lungapp.settings import GateSettings, TrainingSettings
 from trainers.recipe import Recipe, recipe_from
 
+LEFT_OUT_FILE = "left_out.json"
 FEWEST_PATIENTS_WATCHED = 10  # of fewer, none can be spared for watching
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Snapshot:
         watched: Ids of those that the progress is measured on, and that do not train.
         negatives: Ids of those of whose scans only the slices without lung train.
         locked: Ids of those to judge on.
+        left_out: Ids of those that could not be used, and why; settled when slices are prepared, see `leave_out`.
     """
 
     queued_at: str
@@ -57,6 +60,7 @@ class Snapshot:
     watched: tuple[str, ...]
     negatives: tuple[str, ...]
     locked: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def training(self) -> Recipe:
@@ -99,8 +103,24 @@ def take_snapshot(project: Project, registry: Registry, number: int, folder: Pat
     return read_snapshot(folder)
 
 
+def leave_out(folder: Path, unusable: Mapping[str, str]) -> None:
+    """Settle which masks a round does without; settled once, it stays.
+
+    Args:
+        folder: Of the round.
+        unusable: Ids of label versions, and why.
+    """
+    if not is_prepared(folder):
+        write_bytes(folder / LEFT_OUT_FILE, json.dumps(dict(unusable), indent=2).encode())
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether it is settled which masks a round does without."""
+    return (folder / LEFT_OUT_FILE).exists()
+
+
 def read_snapshot(folder: Path) -> Snapshot:
-    """What `take_snapshot` wrote.
+    """What `take_snapshot` wrote, less what is left out.
 
     Raises:
         ValueError: If it is damaged.
@@ -111,12 +131,17 @@ def read_snapshot(folder: Path) -> Snapshot:
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
         }
-        return Snapshot(**plain)
+        snapshot = Snapshot(**plain)
+        left_out = json.loads((folder / LEFT_OUT_FILE).read_bytes()) if is_prepared(folder) else {}
+        kept = {use: tuple(one for one in getattr(snapshot, use) if one not in left_out) for use in USES}
+        return replace(snapshot, **kept, left_out=dict(left_out))  # type: ignore[arg-type]
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged: {error}") from error
 
 
 def _settle(project: Project, registry: Registry, taken: Round) -> Snapshot:
+    device_named(project.settings.model.device)  # before a training of hours, which could not be judged
+    _check_name_is_free(project, registry, taken.number)
     settings = TrainingSettings(**taken.config.get("training", {}))
     gate = GateSettings(**taken.config.get("gate", {}))
     parent = None
@@ -147,6 +172,13 @@ def _settle(project: Project, registry: Registry, taken: Round) -> Snapshot:
         negatives=tuple(negatives),
         locked=tuple(label.id for label in registry.accepted(Split.VALIDATION)),
     )
+
+
+def _check_name_is_free(project: Project, registry: Registry, number: int) -> None:
+    name = model_name(number)
+    theirs = ModelStore(project.models).find(name)
+    if theirs is not None and all((known.version, known.round_number) != (name, number) for known in registry.models()):
+        raise ValueError(f"{theirs} is another model, and has the name that this round's would have: give it another")
 
 
 def _watched(learned: Iterable[tuple[Label, Case]], share: float, number: int) -> set[str]:

@@ -40,10 +40,13 @@ class ProjectSteps:
     def cache(self, number: int, watch: Watch) -> None:
         """Every labelled volume as training slices."""
         from lungapp.rounds.candidate import Slices, preprocessing_of
+        from lungapp.rounds.snapshot import is_prepared, leave_out
 
-        snapshot = self._snapshot(number)
-        slices = Slices(self._project, self._registry, self._images)
-        found = slices.of(snapshot, preprocessing_of(self._project, snapshot), watch)
+        folder, snapshot = self._folder(number), self._snapshot(number)
+        slices, how = Slices(self._project, self._registry, self._images), preprocessing_of(self._project, snapshot)
+        if not is_prepared(folder):
+            leave_out(folder, slices.prepare(snapshot, how, watch))
+        found = slices.of(self._snapshot(number), how, watch)
         slices.cache.prune(found.volumes)  # of masks that were corrected since, and of patients who are gone
 
     def train(self, number: int, watch: Watch) -> None:
@@ -62,7 +65,11 @@ class ProjectSteps:
         """Serve the candidate from the next request on, or keep it unserved; then the round has ended."""
         from lungapp.rounds.outcome import conclude
 
-        conclude(self._judging(number, watch))
+        judging = self._judging(number, watch)
+        if not judging.is_through:
+            watch.check()
+        self._registry.set_round_state(number, RoundState.JUDGING, WORKER)  # it may have been interrupted here
+        conclude(judging)
 
     def refresh(self, number: int, watch: Watch) -> None:
         """Preliminary masks of the served model for open cases; see `refresh.py`."""

@@ -15,6 +15,7 @@ from lungapp.project import Project
 from lungapp.rounds.lock import WorkerLock
 from lungapp.rounds.queueing import settle
 
+WORKER_LOG = "worker.log"  # of workers that `lungapp retrain` started
 FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started again; doubled each time
 LONGEST_PAUSE_SECONDS = 60.0
 HEALTHY_SECONDS = 60.0  # a worker that lived so long begins with the first pause again
@@ -33,9 +34,9 @@ def start_once(project: Project) -> bool:
 
     It outlives this process.
     """
-    if not WorkerLock(project.rounds).is_free():
+    if not WorkerLock(project.rounds).is_free_soon():
         return False
-    with open(project.rounds / "worker.log", "ab") as log:
+    with open(project.rounds / WORKER_LOG, "ab") as log:
         subprocess.Popen(
             worker_command(project, "--until-idle"),
             stdin=subprocess.DEVNULL,

@@ -66,9 +66,10 @@ class Watch:
             more: Plain values for whoever follows.
         """
         now = time.monotonic()
-        soon = self._reported is not None and now - self._reported[0] < SECONDS_APART
-        if soon and self._reported is not None and self._reported[1] == done and done < total:
-            return
+        if self._reported is not None and done < total:
+            moment, before = self._reported
+            if now - moment < SECONDS_APART and done == before:
+                return
         self._reported = now, done
         position = STEPS.index(self._step) * PARTS + min(done, PARTS - 1)
         progress = {"step": self._step, "done": done, "total": total, "position": position, **more}

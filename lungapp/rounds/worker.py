@@ -13,7 +13,7 @@ from datastore.round_records import RoundState
 from lungapp.project import Project
 from lungapp.rounds.folders import put_aside
 from lungapp.rounds.following import outcome_text
-from lungapp.rounds.lock import WorkerLock
+from lungapp.rounds.lock import BRIEFLY_SECONDS, WorkerLock
 from lungapp.rounds.queueing import queue_if_due
 from lungapp.rounds.round_log import logged_to
 from lungapp.rounds.steps import ProjectSteps
@@ -21,10 +21,9 @@ from lungapp.rounds.watch import WORKER
 from lungapp.rounds.workflow import RoundWorkflow, Steps
 
 LOOK_SECONDS = 1.0  # between two looks for something to do
-BRIEFLY_SECONDS = 2.0  # for which the lock may be held by somebody who only looks whether it is free
 AWAY_SECONDS = 5.0  # until a registry that cannot be used is tried again
 MOST_ATTEMPTS = 10  # then a round that never gets on has failed
-LOG_FILE = "log.txt"
+LOG_FILE, CHECKPOINT_FILE = "log.txt", "checkpoint.pt"
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +96,9 @@ class RoundWorker:
                     pause = LOOK_SECONDS
                 except RegistryError as error:
                     logger.warning("%s", error)
-                    pause = AWAY_SECONDS
+                    self._say(f"waiting: {error}")
+                    self._stopping.wait(AWAY_SECONDS)
+                    pause = 0.0
                 if until_idle:
                     return
                 self._stopping.wait(pause)
@@ -106,7 +107,10 @@ class RoundWorker:
 
     def _do_something(self, registry: Registry, workflow: RoundWorkflow) -> bool:
         """Go on with the round at work, else begin the next one, else make masks anew; False if there is none of it."""
-        queue_if_due(self._project, registry, WORKER)
+        try:
+            queue_if_due(self._project, registry, WORKER)
+        except ValueError as error:  # somebody is at the settings
+            logger.warning("%s", error)
         to_do = registry.active_round() or registry.waiting_round()
         if to_do is not None:
             self._go_on(registry, workflow, to_do.number)
@@ -130,14 +134,19 @@ class RoundWorker:
             registry.end_round(number, RoundState.FAILED, decision=reason, by=WORKER)
             return
         self._say(f"round {number} is taken up: {begun.trigger}")
-        put_aside(self._project.round_folder(number), begun.queued_at)
-        with logged_to(self._project.round_folder(number) / LOG_FILE):
+        folder = self._project.round_folder(number)
+        put_aside(folder, begun)
+        with logged_to(folder / LOG_FILE):
             logger.info("round %d is taken up: %s", number, begun.trigger)
-            has_ended = workflow.run(number)
-            ended = registry.round(number)
-            logger.info("round %d: %s", number, outcome_text(ended))
-        if not has_ended and not ended.has_ended:
-            ended = registry.set_round_state(number, RoundState.INTERRUPTED, WORKER)
+            try:
+                workflow.run(number)
+            finally:
+                ended = registry.round(number)
+                if not ended.has_ended:
+                    ended = registry.pause_round(number, WORKER)
+                logger.info("round %d: %s", number, outcome_text(ended))
+        if ended.has_ended:
+            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # nothing goes on with it
         self._say(f"round {number}: {outcome_text(ended)}")
 
 

@@ -6,47 +6,23 @@ be repeated all the same, and without `rounds.sqlite` a round goes on from what 
 
 from __future__ import annotations
 
+import itertools
 import json
-import logging
 import threading
-from typing import Any, Protocol
+from typing import Any
 
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
 
-from datastore.database import RegistryError
+from datastore.database import DATABASE_AWAY, DATABASE_ERROR, RegistryError
 from datastore.registry import Registry
-from datastore.round_records import Round, RoundState
+from datastore.round_records import Round
 from datastore.wording import first_line
-from lungapp.rounds.watch import STEPS, WORKER, InterruptedRound, RoundCancelledError, Watch
+from lungapp.rounds.performing import CANCELLED, DONE, FAILED, Performer, Steps
+from lungapp.rounds.watch import STEPS, WORKER, InterruptedRound
 
 VERSION = "rounds-1"  # of the order of the steps: another one begins its rounds at the first step, which finds its work
-DONE, OVER, CANCELLED, FAILED = "done", "over", "cancelled", "failed"
 FINISHED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
-LOOK_SECONDS = 0.3
-
-logger = logging.getLogger(__name__)
-
-
-class Steps(Protocol):
-    """What a round does; each may be called again after it was killed at any moment, or when it is done."""
-
-    def snapshot(self, number: int, watch: Watch) -> None:
-        """Settle what to train and to judge on."""
-
-    def cache(self, number: int, watch: Watch) -> None:
-        """Prepare the training slices."""
-
-    def train(self, number: int, watch: Watch) -> None:
-        """Make the candidate."""
-
-    def judge(self, number: int, watch: Watch) -> None:
-        """Compare it with the model that serves."""
-
-    def publish(self, number: int, watch: Watch) -> None:
-        """Publish it or hold it back, and say so in the registry."""
-
-    def refresh(self, number: int, watch: Watch) -> None:
-        """Make the preliminary masks of open cases anew."""
+BEGIN_SECONDS = 60.0  # within which what was started has to begin
 
 
 class RoundWorkflow:
@@ -62,9 +38,10 @@ class RoundWorkflow:
     def __init__(self, url: str, registry: Registry, steps: Steps, stopping: threading.Event) -> None:
         self._url = url
         self._registry = registry
-        self._steps = steps
-        self._stopping = stopping
-        self._interrupted = threading.Event()
+        self._performer = Performer(registry, steps, stopping)
+        self._begun = threading.Event()  # both set by the thread of the workflow, the second however it ends
+        self._over = threading.Event()
+        self._identity = ""  # of the round that is run; what else the database of steps holds is left alone
         self._run: Any = None
 
     def run(self, number: int) -> bool:
@@ -74,33 +51,59 @@ class RoundWorkflow:
             number: Of a round that was begun.
 
         Returns:
-            Whether it is at its end; False if the worker is to stop, or the registry was away.
+            Whether it is at its end; False if the worker is to stop.
 
         Raises:
-            RegistryError: If the registry is away between two steps.
+            RegistryError: If the registry is away, or the disk is full: the round is to be gone on with later.
             ValueError: If the database of steps cannot be used.
         """
-        self._launch()
-        self._interrupted.clear()
-        identity = _identity(self._registry.round(number))
+        which = self._registry.round(number)
+        self._begun.clear()
+        self._over.clear()
+        self._performer.begin()
+        try:
+            self._launch(which)
+            self._start(number)
+        except DATABASE_ERROR as error:
+            self.close()
+            raise RegistryError(f"the steps that are done cannot be looked up: {first_line(error)}") from error
+        if not self._over.is_set() and not self._begun.wait(BEGIN_SECONDS):
+            self.close()
+            raise RegistryError("the steps of the round could not be begun")
+        self._over.wait()
+        if not self._performer.interrupted.is_set():
+            return True
+        self.close()  # the next launch takes it up again
+        if self._performer.trouble is not None:
+            raise RegistryError(self._performer.trouble)
+        return False
+
+    def _start(self, number: int) -> None:
+        """Start a round's workflow, unless the launch did; what is finished without a result is done once more."""
+        for again in itertools.count():
+            identity = f"{self._identity}-{again}"
+            status = DBOS.get_workflow_status(identity)
+            if status is None or status.status not in FINISHED:
+                break
+            if self._registry.round(number).has_ended:
+                self._over.set()
+                return
         with SetWorkflowID(identity):
-            DBOS.start_workflow(self._run, number)  # one that is known already is only waited for
-        while (status := DBOS.get_workflow_status(identity)) is None or status.status not in FINISHED:
-            if self._interrupted.wait(LOOK_SECONDS):
-                self.close()  # the next launch takes it up again
-                return False
-        if not self._registry.round(number).has_ended:
-            reason = "its workflow ended without a result"
-            self._registry.end_round(number, RoundState.FAILED, decision=reason, by=WORKER)
-        return True
+            DBOS.start_workflow(self._run, number, self._identity)
 
     def refresh(self, number: int) -> None:
-        """Go on making masks anew after a round's workflow has ended, because another round had come between."""
+        """Go on making masks anew after a round's workflow has ended, because another round had come between.
+
+        Raises:
+            RegistryError: See `run`.
+        """
+        self._performer.begin()
         try:
-            if self._perform(STEPS[-1], number)["outcome"] == FAILED:
+            if self._performer.perform(STEPS[-1], number)["outcome"] == FAILED:
                 self._registry.mark_refreshed(number, WORKER)  # as far as it can be
         except InterruptedRound:
-            logger.info("round %d: open cases are gone on with later", number)
+            if self._performer.trouble is not None:
+                raise RegistryError(self._performer.trouble) from None
 
     def close(self) -> None:
         """Stop; what is not done is gone on with by the next launch."""
@@ -108,7 +111,8 @@ class RoundWorkflow:
             DBOS.destroy(destroy_registry=True)
             self._run = None
 
-    def _launch(self) -> None:
+    def _launch(self, which: Round) -> None:
+        self._identity = _identity(which)
         if self._run is not None:
             return
         config: DBOSConfig = {
@@ -126,6 +130,8 @@ class RoundWorkflow:
         self._run = DBOS.workflow(name="round", max_recovery_attempts=None)(self._workflow())
         try:
             DBOS.launch()
+        except DATABASE_AWAY:  # away, or the disk is full
+            raise
         except Exception as error:
             self.close()
             raise ValueError(
@@ -134,66 +140,31 @@ class RoundWorkflow:
             ) from error
 
     def _workflow(self) -> Any:
-        def round_steps(number: int) -> None:
+        def round_steps(number: int, identity: str) -> None:
+            if identity != self._identity:
+                return  # of another round: ended without a worker, or of a registry that was brought back since
+            self._begun.set()
+            try:
+                in_order(number)
+            except InterruptedRound:
+                raise
+            except BaseException as error:  # what was done could not be kept: a full disk, or PostgreSQL is away
+                self._performer.trouble = f"which steps are done could not be kept: {first_line(error)}"
+                self._performer.interrupted.set()
+                raise
+            finally:
+                self._over.set()
+
+        def in_order(number: int) -> None:
             for step in STEPS[:-1]:
-                outcome = DBOS.run_step({"name": step}, self._perform, step, number)
+                outcome = DBOS.run_step({"name": step}, self._performer.perform, step, number)
                 if outcome["outcome"] in (CANCELLED, FAILED):
-                    DBOS.run_step({"name": "end"}, self._end, number, outcome["outcome"], outcome["reason"])
+                    DBOS.run_step({"name": "end"}, self._performer.end, number, outcome["outcome"], outcome["reason"])
                 if outcome["outcome"] != DONE:
                     break
-            DBOS.run_step({"name": STEPS[-1]}, self._perform, STEPS[-1], number)
+            DBOS.run_step({"name": STEPS[-1]}, self._performer.perform, STEPS[-1], number)
 
         return round_steps
-
-    def _perform(self, step: str, number: int) -> dict[str, str]:
-        """Do a step; what became of it as plain values, for DBOS to keep."""
-        watch = Watch(self._registry, number, step, self._stopping)
-        try:
-            if step == STEPS[-1]:
-                watch.report()
-                self._steps.refresh(number, watch)
-                self._check_worker()
-                return {"outcome": DONE, "reason": ""}
-            if self._registry.round(number).has_ended:
-                return {"outcome": OVER, "reason": ""}
-            watch.check()
-            watch.report()
-            getattr(self._steps, step)(number, watch)
-            if not self._registry.round(number).has_ended:
-                watch.check()  # whatever a step makes of being stopped: it is not done then
-            return {"outcome": DONE, "reason": ""}
-        except RoundCancelledError:
-            return {"outcome": CANCELLED, "reason": ""}
-        except InterruptedRound:
-            self._interrupted.set()
-            raise
-        except RegistryError as error:
-            raise self._away(number, error) from error
-        except Exception as error:
-            self._check_worker()
-            if watch.is_cancelled():
-                return {"outcome": CANCELLED, "reason": ""}
-            logger.exception("round %d: step %s failed", number, step)
-            return {"outcome": FAILED, "reason": f"{step}: {first_line(error)}"}
-
-    def _end(self, number: int, state: str, reason: str) -> None:
-        """Note an end in the registry, unless the round has one."""
-        try:
-            if not self._registry.round(number).has_ended:
-                self._registry.end_round(number, RoundState(state), decision=reason or None, by=WORKER)
-        except RegistryError as error:
-            raise self._away(number, error) from error
-
-    def _check_worker(self) -> None:
-        if self._stopping.is_set():
-            self._interrupted.set()
-            raise InterruptedRound
-
-    def _away(self, number: int, error: RegistryError) -> InterruptedRound:
-        """A registry that cannot be used fails no round: it is gone on with when it is back."""
-        logger.warning("round %d is interrupted: %s", number, error)
-        self._interrupted.set()
-        return InterruptedRound()
 
 
 class JsonSerializer(Serializer):

@@ -182,6 +182,14 @@ def test_a_model_whose_weights_ask_for_the_border_of_air_is_used_so(store: Model
     assert "joined" in trained.version and "joined" not in plain.version
 
 
+@pytest.mark.parametrize("name", ["round-0001", "Round-12345"])
+def test_names_of_rounds_are_for_rounds(store: ModelStore, weights_file: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="a project's own rounds call their models so: give another --name"):
+        store.add(weights_file, name)
+    assert store.names() == []
+    assert store.add(weights_file, "round-7")[1]
+
+
 @pytest.mark.parametrize("name", ["../escaped", "a/b", ".hidden", "threshold", "x.pth"])
 def test_a_name_with_tricks_makes_nothing(store: ModelStore, weights_file: Path, name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="model name"):

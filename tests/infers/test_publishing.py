@@ -19,7 +19,7 @@ from datastore.registry import Registry
 from infers.manifest import MANIFEST, WEIGHTS
 from infers.model_store import CURRENT, ModelStore
 from infers.published import CITATION
-from infers.publishing import PublishingError, keep_candidate, publish, publish_round, rollback
+from infers.publishing import PublishingError, keep_candidate, publish, publish_round, publish_shipped, rollback
 from infers.unet import UNet
 from infers.weights import load_weights, save_weights
 
@@ -84,7 +84,7 @@ def test_what_was_served_before_there_was_a_history_is_found(registry: Registry,
     publish(registry, store, "second")
     assert registry.served_models() == ("first", "second")
     assert ("model.published", {"model": "first", "found": True}) in history(registry)
-    assert rollback(registry, store)[0].name == "first"
+    assert rollback(registry, store)[1] and store.served() == "first"
 
 
 def test_a_model_that_cannot_be_served_changes_nothing(registry: Registry, store: ModelStore) -> None:
@@ -152,7 +152,7 @@ def test_a_candidate_that_is_held_back_is_kept_and_can_be_published_by_hand(
     row = next(row for row in registry.models() if row.version == "round-0001")
     assert (row.parent, row.published_at) == (None, None)
     publish(registry, store, "round-0001", "mia")
-    assert rollback(registry, store)[0].name == "first"
+    assert rollback(registry, store)[1] and store.served() == "first"
 
 
 def test_a_round_judged_against_another_model_than_the_served_one_is_not_published(
@@ -212,7 +212,8 @@ def test_weights_that_cannot_be_read_publish_nothing(
 def test_another_model_of_that_name_is_left_as_it_is(
     registry: Registry, store: ModelStore, candidate: Path, round_number: int, tmp_path: Path
 ) -> None:
-    store.add(lungmask_file(tmp_path / "x.pth", seed=9), "round-0001")
+    store.add(lungmask_file(tmp_path / "x.pth", seed=9), "x")
+    (store.folder / "x").rename(store.folder / "round-0001")  # by hand: no import takes that name
     with pytest.raises(FileExistsError, match="round-0001: is another model and is left as it is"):
         published(registry, store, candidate, None)
 
@@ -339,7 +340,7 @@ def test_a_publishing_by_hand_that_died_is_known_to_the_next_one(
             break
         is_switched = store.served() == "second"
         if is_switched:
-            assert rollback(registry, store)[0].name == "first"
+            assert rollback(registry, store)[1] and store.served() == "first"
         assert registry.served_models()[-1] == "first"
     assert (store.served(), registry.served_models()[-2:]) == ("second", ("first", "second"))
 
@@ -404,20 +405,35 @@ def test_the_way_back_leads_to_the_model_that_was_served_before(
     for now, taken in (("second", "round-0001"), ("first", "second")):
         model, before = rollback(registry, store, "mia")
         assert (model.name, before, store.served()) == (now, taken, now)
-    with pytest.raises(
-        PublishingError, match="first is the first model that was served here: there is none to go back"
-    ):
+    assert rollback(registry, store, "mia") == (None, "first") and store.served() is None
+    with pytest.raises(PublishingError, match="no model was ever published here: there is none to go back to"):
         rollback(registry, store)
-    assert store.served() == "first"
     backs = [event for event in registry.events() if event.action == "model.rolled_back"]
     assert [(event.actor, event.detail) for event in backs] == [
         ("mia", {"model": "second", "before": "round-0001"}),
         ("mia", {"model": "first", "before": "second"}),
+        ("mia", {"model": "bootstrap", "before": "first"}),
     ]
 
 
+def test_what_comes_with_the_program_is_published_like_any_other(
+    registry: Registry, store: ModelStore, candidate: Path, round_number: int
+) -> None:
+    assert publish_shipped(registry, store) is None  # it is served already
+    assert registry.served_models() == ()
+    publish(registry, store, "first")
+    assert publish_shipped(registry, store, "mia") == "first" and store.served() is None
+    assert registry.served_models() == ("first", "bootstrap")
+    publish(registry, store, "second")
+    assert rollback(registry, store) == (None, "second") and store.served() is None
+    model, before = rollback(registry, store)
+    assert model is not None and (model.name, before, store.served()) == ("first", "bootstrap", "first")
+    assert rollback(registry, store) == (None, "first")
+    assert "bootstrap" not in {known.version for known in registry.models()}
+
+
 def test_there_is_no_way_back_where_nothing_was_served(registry: Registry, store: ModelStore) -> None:
-    with pytest.raises(PublishingError, match="no model was ever served here: there is none to go back to"):
+    with pytest.raises(PublishingError, match="no model was ever published here: there is none to go back to"):
         rollback(registry, store)
     assert store.served() is None
 
@@ -425,7 +441,7 @@ def test_there_is_no_way_back_where_nothing_was_served(registry: Registry, store
 def test_a_current_that_was_written_by_hand_is_taken_back(registry: Registry, store: ModelStore) -> None:
     publish(registry, store, "first")
     (store.folder / CURRENT).write_text("second\n")
-    assert rollback(registry, store)[0].name == "first"
+    assert rollback(registry, store)[1] and store.served() == "first"
     assert registry.served_models() == ("first",)
 
 
@@ -437,7 +453,7 @@ def test_a_damaged_model_gives_way_to_the_one_before(damage: str, registry: Regi
         (store.folder / "second").rename(store.folder.parent / "gone")
     else:
         (store.folder / "second" / {"weights": WEIGHTS, "manifest": MANIFEST}[damage]).write_bytes(b"{")
-    assert rollback(registry, store)[0].name == "first"
+    assert rollback(registry, store)[1] and store.served() == "first"
     assert store.served() == "first"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -76,7 +78,6 @@ def test_the_slices_are_those_of_inference_and_the_accepted_mask(made: PhantomPr
         np.testing.assert_array_equal(images, expected.images.astype(np.float32))
         np.testing.assert_array_equal(labels, expected.labels)
         assert (volume.patient, volume.groups) == (case.patient, case.tags)
-    assert registry.round(1).progress["done"] == 3
 
 
 def test_a_volume_is_prepared_once_and_a_new_mask_alone_again(
@@ -131,11 +132,43 @@ def test_what_is_not_as_it_was_accepted_trains_nothing(made: PhantomProject, reg
         slices_of(made, registry).of(snapshot, Preprocessing(), watch_of(registry))
 
 
+def test_masks_whose_scan_is_gone_are_left_out_by_name(
+    made: PhantomProject, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshot = begun(made, registry)
+    lost = snapshot.train[0]
+    case = registry.case(registry.label(lost).case_id)
+    case.source.path.unlink()
+    left_out = slices_of(made, registry).prepare(snapshot, Preprocessing(), watch_of(registry))
+    assert left_out == {lost: f"the image of case {case.id} is gone"}
+    assert f"mask {lost} is left out" in caplog.text and str(case.source.path.parent) not in caplog.text
+    assert registry.round(1).progress["done"] == registry.round(1).progress["total"] == 3
+    for label_id in snapshot.train[1:]:
+        registry.label(label_id).path.unlink()
+    slices = slices_of(made, registry)
+    for entry in slices.cache.folder.iterdir():
+        shutil.rmtree(entry)
+    with pytest.raises(ValueError, match=r"3 of 3 masks cannot be used, among them .*: the image of case"):
+        slices.prepare(snapshot, Preprocessing(), watch_of(registry))
+
+
+def test_a_full_disk_is_no_reason_to_leave_anything_out(
+    made: PhantomProject, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trainers.slice_cache.write_slices", full)
+    with pytest.raises(OSError, match="No space left"):
+        slices_of(made, registry).prepare(begun(made, registry), Preprocessing(), watch_of(registry))
+
+
 def test_a_cancelled_round_stops_preparing(made: PhantomProject, registry: Registry) -> None:
     snapshot = begun(made, registry)
     registry.request_cancel(1, "mia")
-    with pytest.raises(RoundCancelledError):
-        slices_of(made, registry).of(snapshot, Preprocessing(), watch_of(registry))
+    for work in (slices_of(made, registry).of, slices_of(made, registry).prepare):
+        with pytest.raises(RoundCancelledError):
+            work(snapshot, Preprocessing(), watch_of(registry))
 
 
 @pytest.mark.slow

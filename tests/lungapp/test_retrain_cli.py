@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import assert_refused, run, run_json
+from phantom_studies import changed
 from registries import label, mask, new_case, submit_and_accept
 from stand_in_rounds import StandInSteps
 
 from datastore.records import Split
 from datastore.registry import CaseFilter, Registry
 from datastore.round_records import RoundState
+from lungapp.cli import retraining
 from lungapp.project import Project, init_project
-from lungapp.rounds import following
+from lungapp.rounds import following, supervisor
 from lungapp.rounds.lock import WorkerLock
 from lungapp.rounds.worker import RoundWorker
 
@@ -108,15 +112,42 @@ def test_a_round_that_failed_is_exit_code_1(project: Project, accepted: Registry
     assert "round 1 failed: train: the loss is no number" in waited.output
 
 
+def test_it_does_not_wait_for_a_worker_that_is_not_there(
+    project: Project, accepted: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "GONE_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor, "worker_command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    accepted.request_round("by hand", {}, 0)
+    accepted.begin_round(1)
+    waited = run("retrain", "--wait", "-p", project.folder)
+    assert waited.exit_code == 1
+    assert "no worker is at round" in waited.output and "worker.log may say why" in waited.output
+    assert accepted.round(1).state is RoundState.INTERRUPTED
+
+
+@pytest.mark.usefixtures("no_worker_starts")
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_no_registry_keeps_is_refused(project: Project, accepted: Registry, seed: int) -> None:
+    assert run("retrain", "--seed", seed, "-p", project.folder).exit_code == 2
+    assert accepted.rounds() == []
+
+
+@pytest.mark.usefixtures("no_worker_starts")
+def test_it_says_beforehand_that_nothing_can_judge(project: Project, accepted: Registry) -> None:
+    assert "warning: no mask of the split validation is accepted" in run("retrain", "-p", project.folder).output
+    changed(project, publish_unjudged="true")
+    assert "warning" not in run("retrain", "-p", project.folder).output
+
+
 @pytest.mark.usefixtures("no_worker_starts")
 def test_ctrl_c_leaves_the_round(project: Project, accepted: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(following.time, "sleep", interrupted)
+    monkeypatch.setattr(following, "time", SimpleNamespace(sleep=interrupted))
     waited = run("retrain", "--wait", "-p", project.folder)
     assert waited.exit_code == 1
-    assert "round 1 goes on; lungapp rounds cancel 1 stops it" in waited.output
+    assert f"round 1 goes on; lungapp rounds cancel 1 -p {project.folder} stops it" in waited.output
     assert accepted.round(1).state is RoundState.QUEUED and accepted.round(1).cancel_by is None
 
 
@@ -137,7 +168,7 @@ def test_a_round_is_cancelled_by_whoever_says_so(project: Project, accepted: Reg
 def test_where_no_worker_is_one_is_started_for_the_round(project: Project, accepted: Registry) -> None:
     """The image of the case is not there: the worker says so and ends."""
     ended = run_json("retrain", "--wait", "-p", project.folder, exit_code=1)
-    assert ended["state"] == "failed" and ended["decision"].startswith("cache: the image of case ")
+    assert ended["state"] == "failed" and "the image of case 0001 is gone" in ended["decision"]
     lock = WorkerLock(project.rounds)
     for _ in range(600):
         if lock.is_free():

@@ -81,7 +81,6 @@ def judging_of(made: PhantomProject, registry: Registry, stopping: threading.Eve
 
 def test_a_candidate_that_is_good_enough_is_served(made: PhantomProject, registry: Registry, store: ModelStore) -> None:
     judging = judging_of(made, registry)
-    (judging.folder / "checkpoint.pt").write_bytes(b"of the training")
     verdict = judging.decide()
     assert (verdict.champion, verdict.decision.publish) == ("served", True)
     assert len(verdict.decision.changes) == 2
@@ -89,8 +88,8 @@ def test_a_candidate_that_is_good_enough_is_served(made: PhantomProject, registr
     ended = registry.round(1)
     assert (ended.state, ended.champion, ended.candidate) == (RoundState.PUBLISHED, "served", "round-0001")
     assert ended.metrics["judging"] == verdict.decision.to_plain()
+    assert ended.metrics["masks"] == {"train": 1, "watched": 0, "negatives": 0, "locked": 2, "left_out": 0}
     assert store.served() == "round-0001"
-    assert not (judging.folder / "checkpoint.pt").exists()
     metrics = json.loads((store.folder / "round-0001" / "metrics.json").read_text())
     assert metrics["trained_on"] == list(ended.label_ids)
     assert metrics["judged_on"] == list(judging.snapshot.locked)

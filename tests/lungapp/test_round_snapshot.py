@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from infers.weights import ANATOMY3, save_weights
 from infers.weights_metadata import Border
 from lungapp.project import Project, init_project, open_project
 from lungapp.rounds.folders import put_aside
-from lungapp.rounds.snapshot import Snapshot, read_snapshot, take_snapshot
+from lungapp.rounds.snapshot import Snapshot, is_prepared, leave_out, read_snapshot, take_snapshot
 
 
 @pytest.fixture
@@ -175,18 +176,57 @@ def test_a_damaged_file_is_named(project: Project, registry: Registry) -> None:
 def test_the_folder_of_a_round_before_a_restore_is_put_aside(project: Project, registry: Registry) -> None:
     accept(registry, 1, 1)
     taken(project, registry)
-    folder, queued_at = project.round_folder(1), registry.round(1).queued_at
-    put_aside(folder, queued_at)
+    folder, made = project.round_folder(1), registry.round(1)
+    put_aside(folder, made)
     assert (folder / "snapshot.json").exists()
-    put_aside(folder, datetime(2031, 5, 6, tzinfo=UTC))
-    assert not folder.exists()
-    (aside,) = project.rounds.glob("0001-of-*")
-    assert read_snapshot(aside).queued_at == queued_at.isoformat()
-    put_aside(folder, queued_at)  # there is none: nothing happens
+    later, others = replace(made, queued_at=datetime(2031, 5, 6, tzinfo=UTC)), replace(made, label_ids=("0001-ff",))
+    for other in (later, others):
+        taken(project, registry)
+        before = set(project.rounds.iterdir())
+        put_aside(folder, other)
+        (aside,) = set(project.rounds.iterdir()) - before  # the second time under yet another name
+        assert not folder.exists() and read_snapshot(aside).queued_at == made.queued_at.isoformat()
+    put_aside(folder, made)  # there is none: nothing happens
     folder.mkdir()
     (folder / "snapshot.json").write_text("no JSON")
-    put_aside(folder, queued_at)
+    put_aside(folder, made)
     assert folder.exists()
+
+
+def test_a_model_that_has_the_name_already_is_noticed_before_anything_trains(
+    project: Project, registry: Registry, tmp_path: Path
+) -> None:
+    accept(registry, 1, 1)
+    store = ModelStore(project.models)
+    store.add(ANATOMY3, "theirs")
+    (store.folder / "theirs").rename(store.folder / "round-0001")
+    with pytest.raises(ValueError, match=r"round-0001 is another model, and has the name that this round's would have"):
+        taken(project, registry)
+
+
+def test_a_device_that_is_not_there_is_noticed_before_anything_trains(project: Project, registry: Registry) -> None:
+    accept(registry, 1, 1)
+    project = changed(project, device='"cuda:7"')
+    registry.request_round("by hand", project.settings.round_config(), seed=0)
+    registry.begin_round(1)
+    folder = project.round_folder(1)
+    folder.mkdir(parents=True)
+    with pytest.raises(ValueError, match="no device 'cuda:7' on this machine"):
+        take_snapshot(project, registry, 1, folder)
+
+
+def test_what_is_left_out_is_settled_once(project: Project, registry: Registry) -> None:
+    masks = accept(registry, 1, 3)
+    taken(project, registry)
+    folder = project.round_folder(1)
+    assert not is_prepared(folder)
+    leave_out(folder, {masks[1]: "its scan is gone"})
+    leave_out(folder, {masks[2]: "its scan is gone, too"})
+    snapshot = read_snapshot(folder)
+    assert is_prepared(folder) and snapshot.left_out == {masks[1]: "its scan is gone"}
+    assert sorted(snapshot.train) == sorted((masks[0], masks[2])) == sorted(snapshot.used)
+    put_aside(folder, registry.round(1))
+    assert folder.exists()  # it is still this round's
 
 
 @pytest.mark.parametrize(

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import REPOSITORY
+from phantom_studies import changed
 from registries import new_case, submit_and_accept
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from stand_in_rounds import EPOCHS, StandInSteps, lines
 
 from datastore.database import RegistryError
 from datastore.records import Split
-from datastore.registry import CaseFilter, Registry
+from datastore.registry import CaseFilter, Registry, RoundError
 from datastore.round_records import Round, RoundState
 from lungapp.project import Project, init_project, open_project
+from lungapp.rounds import worker as worker_module
 from lungapp.rounds.lock import WorkerLock
-from lungapp.rounds.queueing import cancel, queue_if_due, settle
+from lungapp.rounds.queueing import cancel, queue_if_due, queue_now, settle
 from lungapp.rounds.watch import STEPS, InterruptedRound, RoundCancelledError, Watch
 from lungapp.rounds.worker import MOST_ATTEMPTS, RoundWorker
 from lungapp.rounds.workflow import RoundWorkflow
@@ -348,7 +353,7 @@ def test_a_step_that_fails_fails_the_round_with_its_reason_in_one_line(study: St
     work(study)
     ended = study.registry.round(1)
     assert (ended.state, ended.decision) == (RoundState.FAILED, "train: the loss is no number")
-    assert "Traceback" in (study.project.round_folder(1) / "log.txt").read_text()
+    assert 'stand_in_rounds.py", line' in (study.project.round_folder(1) / "log.txt").read_text()
     assert study.steps() == ["snapshot", "cache", "refresh"]
 
 
@@ -416,6 +421,12 @@ def test_a_round_that_never_gets_on_is_given_up(study: Study) -> None:
     assert study.steps() == []
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "AWAY_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_registry_that_is_away_for_a_while_fails_no_round(study: Study) -> None:
     failures = iter([True, True, False, False, False, False])
 
@@ -426,10 +437,119 @@ def test_a_registry_that_is_away_for_a_while_fails_no_round(study: Study) -> Non
                 raise RegistryError("the registry cannot be used: connection refused")
 
     study.queue()
-    for _ in range(3):
-        work(study, make_steps=Flaky)
+    work(study, make_steps=Flaky)
     assert study.registry.round(1).state is RoundState.PUBLISHED
     assert study.steps()[:4] == ["snapshot", "cache", "cache", "cache"]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 8491584 vs 8491472"),
+    ],
+)
+def test_a_disk_that_is_full_for_long_fails_no_round(study: Study, error: Exception) -> None:
+    told: list[str] = []
+
+    class Full(StandInSteps):
+        def cache(self, number: int, watch: Watch) -> None:
+            super().cache(number, watch)
+            if len(study.steps()) < MOST_ATTEMPTS + 5:
+                raise ValueError("in the middle of it") from error
+
+    study.queue()
+    RoundWorker(study.project, threading.Event(), told.append, make_steps=Full).run(until_idle=True)
+    assert study.registry.round(1).state is RoundState.PUBLISHED
+    assert study.steps().count("cache") > MOST_ATTEMPTS and study.steps().count("snapshot") == 1
+    assert "waiting: cache: the disk is full: make room" in told
+
+
+@pytest.mark.usefixtures("impatient")
+def test_steps_that_cannot_be_kept_are_done_again_when_there_is_room(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = threading.Event()
+
+    class Filling(StandInSteps):
+        def cache(self, number: int, watch: Watch) -> None:
+            super().cache(number, watch)
+            if study.steps().count("cache") == 1:
+                full.set()
+                threading.Timer(1.0, full.clear).start()
+
+    def refuse(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        writes = not statement.lstrip().upper().startswith(("SELECT", "PRAGMA"))
+        if full.is_set() and writes and "rounds.sqlite" in str(connection.engine.url):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    event.listen(Engine, "before_cursor_execute", refuse)
+    try:
+        study.queue()
+        work(study, make_steps=Filling)
+    finally:
+        event.remove(Engine, "before_cursor_execute", refuse)
+    assert study.registry.round(1).state is RoundState.PUBLISHED
+    assert study.steps().count("cache") >= 2 and study.steps().count("snapshot") == 1
+
+
+@pytest.mark.slow
+def test_a_workflow_of_a_registry_that_was_brought_back_is_left_alone(study: Study) -> None:
+    """`rounds.sqlite` knows a round 1 that the registry does not know any more: only the registry's is worked on."""
+    before = study.project.folder / "before.sqlite"
+    with (
+        closing(sqlite3.connect(study.project.folder / "registry.sqlite")) as source,
+        closing(sqlite3.connect(before)) as target,
+    ):
+        source.backup(target)
+    study.pause("train")
+    study.queue()
+    killed = study.worker()
+    study.until_in("train")
+    killed.kill()
+    killed.wait()
+    study.registry.close()
+    for path in study.project.folder.glob("registry.sqlite*"):
+        path.unlink()
+    before.rename(study.project.folder / "registry.sqlite")
+    study.registry = study.project.registry()
+    study.go_on("train")
+    (study.project.folder / "steps.txt").unlink()
+    (study.project.folder / "epochs.txt").unlink()
+    study.queue()
+    assert study.worker("--until-idle").wait(PATIENCE_SECONDS) == 0
+    assert study.registry.round(1).state is RoundState.PUBLISHED
+    assert study.steps() == ["snapshot", "cache", "train", "judge", "publish", "refresh"]
+    assert lines(study.project.folder / "epochs.txt") == ["1.1", "1.2", "1.3"]
+
+
+def test_a_round_whose_model_is_served_already_is_not_cancelled(study: Study) -> None:
+    """Killed right after the switch: only a worker can end it, and it ends published."""
+    study.queue()
+    study.registry.begin_round(1)
+    model = study.project.models / "round-0001"
+    model.mkdir(parents=True)
+    (model / "weights.safetensors").write_bytes(b"weights")
+    (study.project.models / "current").write_text("round-0001\n")
+    with pytest.raises(RoundError, match="round 1 was killed while it was published, and its model is served"):
+        cancel(study.project, study.registry, 1)
+    assert study.registry.round(1).cancel_by is None
+    work(study)
+    assert study.registry.round(1).state is RoundState.PUBLISHED
+
+
+def test_a_round_asked_for_by_a_running_server_follows_the_settings_of_now(study: Study) -> None:
+    changed(study.project, epochs=3, dice_margin=0.5, seed=7)
+    made = queue_now(study.project, study.registry, "Train button")
+    assert made is not None and made.seed == 7
+    assert (made.config["training"]["epochs"], made.config["gate"]["dice_margin"]) == (3, 0.5)
+    settings = study.project.folder / "lungapp.toml"
+    settings.write_text(settings.read_text().replace("epochs = 3", 'epochs = "many"'))
+    cancel(study.project, study.registry, 1)
+    with pytest.raises(ValueError, match="training.epochs"):
+        queue_now(study.project, study.registry, "Train button")
+    work(study)  # the worker lives with it
 
 
 def test_the_worker_queues_the_round_that_is_due(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from infers.manifest import WEIGHTS
 from infers.model_store import ModelStore
 from infers.publishing import publish_round
 from infers.unet import UNet
-from infers.weights import save_weights
+from infers.weights import load_weights, save_weights
 from lungapp.app import LungApp
 from lungapp.project import Project, init_project
 from lungapp.settings import Settings
@@ -57,16 +57,18 @@ def add_judged_round(project: Project, decision: Decision, **how: object) -> int
 def test_rounds_are_listed_with_the_one_that_is_served(project: Project, decision: Decision, tmp_path: Path) -> None:
     assert (
         run("rounds", "list", "-p", project.folder).output
-        == "0 rounds; 0 of 25 corrections until the next one; bootstrap, which comes with lungapp, is served\n"
+        == "0 rounds; 0 new corrections, 25 start the next one; bootstrap, which comes with lungapp, is served\n"
     )
     add_judged_round(project, decision, state=RoundState.HELD_BACK)
     add_judged_round(project, decision, candidate="round-0002", trigger="by hand")
-    ModelStore(project.models).add(lungmask_file(tmp_path / "x.pth"), "round-0002")
+    lungmask_file(tmp_path / "x.pth")
+    save_weights(load_weights(tmp_path / "x.pth").network, tmp_path / WEIGHTS)
+    ModelStore(project.models).add_trained(tmp_path / WEIGHTS, "round-0002", 2, "# card", {})
     run("models", "publish", "round-0002", "-p", project.folder)
     lines = run("rounds", "list", "-p", project.folder).output.splitlines()
     assert lines[0].startswith("   1  held back    ") and lines[0].endswith("round-0001    25 corrections")
     assert lines[1].startswith("   2  published    ") and lines[1].endswith("round-0002    by hand  served")
-    assert lines[2] == "2 rounds; 0 of 25 corrections until the next one; round-0002 is served"
+    assert lines[2] == "2 rounds; 0 new corrections, 25 start the next one; round-0002 is served"
     plain = run_json("rounds", "list", "-p", project.folder)
     assert [(item["number"], item["state"], item["served"]) for item in plain] == [
         (1, "held back", False),
@@ -96,7 +98,7 @@ def test_a_round_is_shown_with_the_table_of_its_judging(project: Project, decisi
         f"12 cases  Dice {overall.champion:.3f} -> {overall.candidate:.3f}  {overall.difference:+.4f} "
         f"({overall.low:+.4f} to {overall.high:+.4f})"
     ) in line
-    assert "HD95 5.0 -> 5.0 mm  MSD 1.00 -> 1.00 mm" in line
+    assert "HD95 5.0 -> 5.0 mm of 11  MSD 1.00 -> 1.00 mm" in line
     effusion, fibrosis = (next(x for x in output.splitlines() if x.startswith(f"  {tag}")) for tag in ("effu", "fibr"))
     assert fibrosis.endswith("too few to decide") and "too few" not in effusion
 
@@ -115,7 +117,7 @@ def test_a_round_that_was_not_judged_yet_is_shown(project: Project) -> None:
     add_round(registry, RoundState.RUNNING, ended_at=None)
     registry.close()
     output = run("rounds", "show", "1", "-p", project.folder).output
-    assert "state       running" in output and "decision    none yet" in output
+    assert "state       running" in output and "decision" not in output and "masks       not settled yet" in output
     assert "ended" not in output and "judged on" not in output
 
 
@@ -140,7 +142,11 @@ def test_the_way_back_is_one_command(project: Project, tmp_path: Path) -> None:
     output = run("rounds", "rollback", "--by", "mia", "-p", project.folder).output
     assert output.startswith("one  unet-") and output.endswith("is served again; taken back: two\n")
     assert (project.models / "current").read_text() == "one\n"
-    assert_refused(run("rounds", "rollback", "-p", project.folder), "one is the first model that was served here")
+    shipped = "bootstrap, which comes with lungapp, is served again; taken back: one\n"
+    assert run("rounds", "rollback", "-p", project.folder).output == shipped
+    assert not (project.models / "current").exists()
+    assert_refused(run("rounds", "rollback", "-p", project.folder), "no model was ever published here")
+    assert run("models", "publish", "one", "-p", project.folder).exit_code == 0
     assert run("models", "publish", "two", "--by", "ann", "-p", project.folder).exit_code == 0
     plain = run_json("rounds", "rollback", "-p", project.folder)
     assert (plain["name"], plain["before"], plain["served"]) == ("one", "two", True)
@@ -151,7 +157,7 @@ def test_the_way_back_is_one_command(project: Project, tmp_path: Path) -> None:
 
 
 def test_there_is_nothing_to_go_back_to_in_a_new_project(project: Project) -> None:
-    assert_refused(run("rounds", "rollback", "-p", project.folder), "no model was ever served here")
+    assert_refused(run("rounds", "rollback", "-p", project.folder), "no model was ever published here")
 
 
 def test_a_model_of_a_round_is_shown_as_trained(project: Project, tmp_path: Path) -> None:

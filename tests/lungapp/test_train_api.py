@@ -111,7 +111,10 @@ def test_status_and_statistics_follow_the_round_and_survive_the_server(project: 
     lock.release()  # it dies
     with client_of(project) as client:
         task = client.get("/train/").json()
-        assert (task["status"], task["details"]) == ("RUNNING", ["interrupted at judging 1 of 4"])
+        assert (task["status"], task["details"]) == (
+            "RUNNING",
+            ["interrupted at judging 1 of 4", "no worker is running: `lungapp worker` does the work"],
+        )
         assert client.get("/info/").json()["train_stats"]["unet"]["epoch"] == 3
         registry.end_round(1, RoundState.PUBLISHED, decision="better in fibrosis")
         task = client.get("/train/").json()

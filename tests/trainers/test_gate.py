@@ -302,10 +302,21 @@ def test_what_is_no_decision_is_refused(plain: dict[str, object]) -> None:
         Decision.from_plain(plain)
 
 
+def test_what_may_have_fallen_and_what_has_risen_is_told_apart() -> None:
+    """Small losses that are too uncertain, and distances that rise: neither is said to be a fall of the Dice."""
+    random = np.random.default_rng(5)
+    before = usual_dices(9)
+    champion = many_scores(before, model="unet-old", hd95_mm=3.0)
+    candidate = many_scores(before + random.normal(0.0, 0.06, 9).clip(-0.2, 0.04), hd95_mm=9.0)
+    reason = decide(champion, candidate).reason
+    assert "the mean HD95 of both lungs (9 locked cases) rises from 3.0 to 9.0 mm" in reason
+    assert "may have fallen by up to 0.0" in reason
+
+
 def test_a_reason_is_one_line_and_not_endless() -> None:
     tags = [tuple(f"tag-{number}" for number in range(30))] * 24
     reason = decide(*pair(-0.2, tags=tags)).reason
     assert "\n" not in reason and reason.endswith(".")
-    assert "not good enough either: the mean Dice of the right lung (24 locked cases) from 0.9" in reason
-    assert "with 'tag-10' (24 locked cases) from" in reason and "and 27 more" in reason
+    assert "; nor is that all: the mean Dice of the right lung (24 locked cases) falls from 0.9" in reason
+    assert "with 'tag-10' (24 locked cases) falls from" in reason and "and 27 more" in reason
     assert len(reason) < 800

@@ -95,6 +95,13 @@ def test_the_card_keeps_apart_who_was_watched_and_who_gave_slices_without_lung(d
     assert metrics["trained_on"] == ["0011-bb", "0010-aa"]
 
 
+def test_the_card_names_what_was_left_out(decision: Decision) -> None:
+    facts = replace(FACTS, left_out={"0013-aa": "the image of case 0013 is gone"})
+    assert "\nLeft out: 0013-aa (the image of case 0013 is gone).\n" in round_card(facts, decision)
+    assert round_metrics(facts, decision)["left_out"] == {"0013-aa": "the image of case 0013 is gone"}
+    assert "Left out" not in round_card(FACTS, decision)
+
+
 def test_the_card_says_how_the_model_was_judged(decision: Decision) -> None:
     card = round_card(FACTS, decision)
     assert f"**{decision.reason}**" in card

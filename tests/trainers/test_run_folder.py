@@ -115,7 +115,7 @@ def test_the_curves_have_a_point_for_each_epoch_also_after_an_interruption(tmp_p
     trained(tmp_path, report=heard.append)
     assert [step for step, _ in curve(tmp_path, "loss")] == [3, 6, 9]
     assert curve(tmp_path, "loss")[1:] == [(progress.step, progress.loss) for progress in heard]
-    assert curve(tmp_path, "validation_dice")[1:] == [(progress.step, progress.validation_dice) for progress in heard]
+    assert curve(tmp_path, "watched_dice")[1:] == [(progress.step, progress.watched_dice) for progress in heard]
     rates = [value for _, value in curve(tmp_path, "learning_rate")]
     assert len(rates) == 3
     assert [step for step, _ in curve(tmp_path, "waited_share")] == [3, 6, 9]

@@ -66,7 +66,7 @@ def test_only_the_first_process_writes_and_tells(together: tuple[Path, list[Prog
     sessions = json.loads((folder / "config.json").read_text())["sessions"]
     assert len(sessions) == 3 and {session["processes"] for session in sessions} == {2}
     assert len(list((folder / "events").iterdir())) == 3
-    ends = [progress for progress in heard if progress.validation_dice is not None]
+    ends = [progress for progress in heard if progress.watched_dice is not None]
     assert [progress.step for progress in ends] == [3, 6]
     assert [progress.step for progress in heard] == sorted(progress.step for progress in heard)
 

@@ -59,11 +59,11 @@ def test_it_learns_and_says_how_far_it_is(tmp_path: Path) -> None:
     heard: list[Progress] = []
     recipe = replace(RECIPE, epochs=3, steps_per_epoch=30, base_channels=4, learning_rate=0.05, loss="dice_ce", seed=3)
     network = train(recipe, boxes(), tmp_path, augment=noisy, validation=boxes(7), report=heard.append, device="cpu")
-    ends = [progress for progress in heard if progress.validation_dice is not None]
+    ends = [progress for progress in heard if progress.watched_dice is not None]
     assert [(progress.epoch, progress.step) for progress in ends] == [(1, 30), (2, 60), (3, 90)]
     assert all((progress.epochs, progress.steps) == (3, 90) for progress in heard)
     assert ends[-1].loss < 0.5 * ends[0].loss
-    assert ends[-1].best_dice == max(progress.validation_dice for progress in ends) > 0.9  # type: ignore[type-var]
+    assert ends[-1].best_dice == max(progress.watched_dice for progress in ends) > 0.9  # type: ignore[type-var]
     assert ends[0].left_s > 0 and ends[-1].left_s == 0 and ends[-1].slices_per_s > 0
     assert all(0 <= progress.waited_share <= 1 for progress in heard)
     assert not network.training and mean_dice(network, boxes(7)) == ends[-1].best_dice
@@ -73,7 +73,7 @@ def test_the_best_weights_come_out_and_the_training_ends_when_none_get_better(tm
     recipe = replace(RECIPE, epochs=8, patience=2, learning_rate=0.05)
     heard: list[Progress] = []
     best = trained(tmp_path / "a", recipe, report=heard.append)
-    dices = [progress.validation_dice for progress in heard if progress.validation_dice is not None]
+    dices = [progress.watched_dice for progress in heard if progress.watched_dice is not None]
     assert len(dices) == 3 and dices[0] > max(dices[1:])
     assert heard[-1].best_dice == dices[0] and heard[-1].left_s == 0
     assert equal(best, torch.load(tmp_path / "a" / CHECKPOINT_FILE, weights_only=True)["best_weights"])
@@ -93,7 +93,7 @@ def test_without_validation_the_last_weights_come_out(tmp_path: Path, none: Slic
     heard: list[Progress] = []
     made = trained(tmp_path / "a", replace(RECIPE, patience=1), validation=none, report=heard.append)
     assert equal(made, torch.load(tmp_path / "a" / CHECKPOINT_FILE, weights_only=True)["network"])
-    assert heard[-1].epoch == 3 and heard[-1].validation_dice is None and heard[-1].best_dice is None
+    assert heard[-1].epoch == 3 and heard[-1].watched_dice is None and heard[-1].best_dice is None
 
 
 def test_measuring_changes_nothing(tmp_path: Path) -> None:
@@ -106,15 +106,15 @@ def test_progress_is_heard_between_the_ends_of_epochs_too(tmp_path: Path) -> Non
     trained(tmp_path, replace(RECIPE, epochs=2), report=heard.append, report_every_s=0.0)
     assert [(progress.epoch, progress.step) for progress in heard] == [
         (1, 1), (1, 2), (1, 3), (1, 3), (2, 4), (2, 5), (2, 6), (2, 6)]  # fmt: skip
-    assert [progress.validation_dice is None for progress in heard] == [True, True, True, False] * 2
+    assert [progress.watched_dice is None for progress in heard] == [True, True, True, False] * 2
     assert heard[2].loss == heard[3].loss != heard[6].loss == heard[7].loss
 
 
 def test_progress_reads_as_a_line() -> None:
     progress = Progress(2, 8, 50, 200, 0.25, None, 0.9, 12.34, 90.0)
     assert str(progress) == "epoch 2/8, step 50/200, loss 0.2500, 12.3 slices/s, 1.5 min left"
-    line = str(replace(progress, validation_dice=0.98123, parts=2))
-    assert "loss 0.2500, validation Dice 0.9812, " in line and line.endswith(", minibatches in 2 parts")
+    line = str(replace(progress, watched_dice=0.98123, parts=2))
+    assert "loss 0.2500, watched Dice 0.9812, " in line and line.endswith(", minibatches in 2 parts")
 
 
 def test_training_goes_on_from_given_weights_and_leaves_them_alone(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_training_can_be_stopped_while_it_measures(tmp_path: Path) -> None:
     assert equal(trained(tmp_path / "a", KILLED, report=heard.append), expected)
     undisturbed: list[Progress] = []
     trained(tmp_path / "b", KILLED, report=undisturbed.append)
-    assert [(p.loss, p.validation_dice) for p in heard] == [(p.loss, p.validation_dice) for p in undisturbed]
+    assert [(p.loss, p.watched_dice) for p in heard] == [(p.loss, p.watched_dice) for p in undisturbed]
 
 
 def test_sigterm_stops_a_training_and_is_handled_by_others_again_afterwards(tmp_path: Path) -> None:
