@@ -255,7 +255,9 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: {name} = {first['input']!r}: {first['msg'].lower()}") from error
+        raise ValueError(
+            f"{path}: {name} = {first['input']!r}: {first['msg'].lower().removeprefix('value error, ')}"
+        ) from error
 
 
 def settings_table() -> Iterator[tuple[str, str, Any, str]]:

@@ -179,6 +179,9 @@ def models_publish(name: str, by: str, project_folder: Path, as_json: bool) -> N
             click.echo(f"{JOINED}, which comes with lungapp, is served now; before: {before or 'the same'}")
         return
     model, before = _publish(project_folder, name, by)
+    held_back = _reason_held_back(project_folder, model.name)
+    if held_back is not None:
+        click.echo(f"note: its round did not publish it: {held_back}", err=True)
     if as_json:
         print_json({**model_dict(model, model.name), "before": before})
     else:
@@ -195,6 +198,18 @@ def _publish(project_folder: Path, name: str, by: str) -> tuple[StoredModel, str
         return publish(registry, ModelStore(project.models), name, by)
     finally:
         registry.close()
+
+
+def _reason_held_back(project_folder: Path, name: str) -> str | None:
+    """Why the gate did not publish a model of a round; None for all other models."""
+    from datastore.round_records import RoundState
+
+    registry = open_project(project_folder).registry()
+    try:
+        made = [one for one in registry.rounds() if one.candidate == name and one.state is RoundState.HELD_BACK]
+    finally:
+        registry.close()
+    return made[-1].decision if made else None
 
 
 def _publish_shipped(project_folder: Path, by: str) -> str | None:

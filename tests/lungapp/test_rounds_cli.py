@@ -173,6 +173,23 @@ def test_a_model_of_a_round_is_shown_as_trained(project: Project, tmp_path: Path
     assert run("doctor", "-p", project.folder).exit_code == 0
 
 
+def test_what_the_gate_held_back_is_published_by_hand_with_a_note(
+    project: Project, decision: Decision, tmp_path: Path
+) -> None:
+    add_judged_round(project, decision, state=RoundState.HELD_BACK)
+    save_weights(UNet(base_channels=2), tmp_path / WEIGHTS)
+    ModelStore(project.models).add_trained(tmp_path / WEIGHTS, "round-0001", 1, "# card", {})
+    output = run("models", "publish", "round-0001", "-p", project.folder).output
+    assert f"note: its round did not publish it: {decision.reason}" in output and "is served now" in output
+    shipped = run("models", "publish", "Bootstrap", "-p", project.folder).output
+    assert shipped == "bootstrap, which comes with lungapp, is served now; before: round-0001\n"
+    assert run_json("models", "publish", "bootstrap", "-p", project.folder) == {
+        "name": "bootstrap",
+        "served": True,
+        "before": None,
+    }
+
+
 def test_a_running_app_serves_the_model_of_a_round_and_then_the_one_before(
     make_project: Callable[..., PhantomProject], tmp_path: Path
 ) -> None:
