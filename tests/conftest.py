@@ -140,9 +140,10 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(command: list[str], port: int, log: Path) -> Iterator[LiveServer]:
-    """Run a server until the block ends; its output goes to `log`."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def live_server(command: list[str], port: int, log: Path, *, worker: bool = False) -> Iterator[LiveServer]:
+    """Run a server until the block ends, with a worker beside it or without; its output goes to `log`."""
+    keeps = {"LUNGAPP_ROUNDS__WORKER": str(worker).lower()}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **keeps}
     with open(log, "wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=REPOSITORY)
     address = f"http://127.0.0.1:{port}"

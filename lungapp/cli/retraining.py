@@ -14,7 +14,7 @@ import click
 
 from lungapp.cli.options import by_option, json_option, print_json, project_option
 from lungapp.project import open_project
-from lungapp.rounds.supervisor import WORKER_LOG
+from lungapp.rounds.supervisor import WORKER_LOG, give_way
 
 if TYPE_CHECKING:
     from datastore.registry import Registry
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 GONE_SECONDS = 30.0  # without a worker: then it is not about to start any more
-GIVE_WAY = 10  # of niceness: whoever waits for a mask comes first
 
 
 @click.command()
@@ -50,7 +49,7 @@ def worker(until_idle: bool, until_stdin_closes: bool, project_folder: Path) -> 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     if until_stdin_closes:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stopping,), daemon=True).start()
-    os.nice(GIVE_WAY)
+    give_way()
     try:
         RoundWorker(project, stopping, click.echo).run(until_idle=until_idle)
     finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from datastore.database import RegistryError
 from datastore.registry import Registry
@@ -15,6 +17,7 @@ from lungapp.project import Project
 from lungapp.rounds.lock import WorkerLock
 from lungapp.rounds.queueing import settle
 
+GIVE_WAY = 10  # of niceness
 WORKER_LOG = "worker.log"  # of workers that `lungapp retrain` started
 FIRST_PAUSE_SECONDS = 1.0  # before a worker that died is started again; doubled each time
 LONGEST_PAUSE_SECONDS = 60.0
@@ -22,6 +25,16 @@ HEALTHY_SECONDS = 60.0  # a worker that lived so long begins with the first paus
 GRACE_SECONDS = 10.0  # for a checkpoint; a worker that takes longer is killed, and loses nothing but time
 
 logger = logging.getLogger(__name__)
+
+
+def give_way(process: int = 0) -> None:
+    """Let everything else on the machine go before a process: whoever waits for a mask comes first.
+
+    Args:
+        process: Its number; 0 is this one.
+    """
+    niceness = max(GIVE_WAY, os.getpriority(os.PRIO_PROCESS, process))
+    os.setpriority(os.PRIO_PROCESS, process, niceness)
 
 
 def worker_command(project: Project, *options: str) -> list[str]:
@@ -114,6 +127,8 @@ class WorkerSupervisor:
                 if self._stopping.is_set():
                     return None
                 self._worker = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+                with suppress(ProcessLookupError):  # it has ended already
+                    give_way(self._worker.pid)
         except OSError as error:
             logger.error("no worker could be started: %s", error)
             return None

@@ -39,7 +39,7 @@ def test_every_acknowledged_label_survives_twenty_kills(
         stdout=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "LUNGAPP_ROUNDS__WORKER": "false"},
     )
     assert starter.stdin is not None and starter.stdout is not None
 

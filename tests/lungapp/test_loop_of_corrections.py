@@ -86,7 +86,7 @@ def test_corrections_start_one_round_whose_model_is_served_and_a_sabotaged_one_i
     made: PhantomProject, tmp_path: Path
 ) -> None:
     registry, port = made.project.registry(), free_port()
-    with live_server(our_server(made.project, port), port, tmp_path / "server.log") as server:
+    with live_server(our_server(made.project, port), port, tmp_path / "server.log", worker=True) as server:
         left = threading.Semaphore(CORRECTED)
         working = [
             threading.Thread(target=correct, args=(made, server.address, name, tmp_path / name, left))

@@ -116,21 +116,21 @@ def test_a_server_that_is_killed_alone_and_with_its_worker_changes_nothing(prepa
     def is_in(step: str) -> bool:
         return registry.round(1).progress.get("step") == step
 
-    with live_server(our_server(prepared, port), port, tmp_path / "server.log") as server:
+    with live_server(our_server(prepared, port), port, tmp_path / "server.log", worker=True) as server:
         until(lambda: is_in("train"))
         worker = worker_of(prepared)
         server.process.kill()
         server.process.wait()
         until(WorkerLock(prepared.rounds).is_free)  # it noticed
         assert not registry.round(1).has_ended
-    with live_server(our_server(prepared, port), port, tmp_path / "server.log") as server:
+    with live_server(our_server(prepared, port), port, tmp_path / "server.log", worker=True) as server:
         until(lambda: is_in("judge"))
         worker = worker_of(prepared)
         os.kill(worker, signal.SIGKILL)
         server.process.kill()
         server.process.wait()
         assert not registry.round(1).has_ended
-    with live_server(our_server(prepared, port), port, tmp_path / "server.log"):
+    with live_server(our_server(prepared, port), port, tmp_path / "server.log", worker=True):
         until(lambda: registry.round(1).refreshed_at)
     registry.close()
     assert outcome(prepared) == undisturbed(prepared)

@@ -54,7 +54,7 @@ def until(seen: Callable[[], Any]) -> Any:
 @pytest.mark.timeout(600)
 def test_start_status_and_stop_on_our_server(made: PhantomProject, registry: Registry, tmp_path: Path) -> None:
     port = free_port()
-    with live_server(our_server(made.project, port), port, tmp_path / "server.log") as server:
+    with live_server(our_server(made.project, port), port, tmp_path / "server.log", worker=True) as server:
         slicer = MONAILabelClient(server.address, str(tmp_path), client_id="slicer-ann")
         assert list(slicer.info()["trainers"]) == ["unet"]
         assert slicer.train_status(check_if_running=True) is False
@@ -73,7 +73,7 @@ def test_start_status_and_stop_on_our_server(made: PhantomProject, registry: Reg
         until(lambda: slicer.train_status(check_if_running=True) is False)
         assert slicer.train_status()["status"] == "STOPPED"
     assert registry.round(1).state is RoundState.CANCELLED
-    with live_server(our_server(made.project, port), port, tmp_path / "server.log") as server:
+    with live_server(our_server(made.project, port), port, tmp_path / "server.log", worker=True) as server:
         again = MONAILabelClient(server.address, str(tmp_path), client_id="slicer-ann")
         assert (again.train_status()["id"], again.train_status()["status"]) == ("round-0001", "STOPPED")
         assert again.info()["train_stats"]["unet"]["state"] == "cancelled"

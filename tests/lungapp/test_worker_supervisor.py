@@ -146,10 +146,11 @@ def worker_of(project: Project) -> int:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_the_worker_of_a_server_ends_with_it(project: Project, tmp_path: Path, how: signal.Signals) -> None:
     port = free_port()
-    with live_server(our_server(project, port), port, tmp_path / "server.log") as server:
+    with live_server(our_server(project, port), port, tmp_path / "server.log", worker=True) as server:
         worker = worker_of(project)
         time.sleep(1)  # it is at rest, not at its start
         assert worker != server.process.pid
+        assert os.getpriority(os.PRIO_PROCESS, worker) > os.getpriority(os.PRIO_PROCESS, server.process.pid)
         server.process.send_signal(how)
         server.process.wait(PATIENCE_SECONDS)
         until(lambda: not is_alive(worker))
@@ -163,9 +164,9 @@ def test_two_servers_have_one_worker_at_work_and_the_other_takes_over(
     project: Project, registry: Registry, tmp_path: Path
 ) -> None:
     ports = free_port(), free_port()
-    with live_server(our_server(project, ports[0]), ports[0], tmp_path / "one.log") as one:
+    with live_server(our_server(project, ports[0]), ports[0], tmp_path / "one.log", worker=True) as one:
         first = worker_of(project)
-        with live_server(our_server(project, ports[1]), ports[1], tmp_path / "two.log"):
+        with live_server(our_server(project, ports[1]), ports[1], tmp_path / "two.log", worker=True):
             assert worker_of(project) == first
             one.process.kill()
             one.process.wait()
