@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def registry(project: Project) -> Iterator[Registry]:
     opened = project.registry()
-    opened.add_cases([new_case(f"case-{number}", study_uid=f"1.{number}") for number in range(20)])
+    opened.add_cases([new_case(f"case-{number}", study_uid=f"1.{number}") for number in range(100)])
     yield opened
     opened.close()
 
