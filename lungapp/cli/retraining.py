@@ -14,7 +14,7 @@ import click
 
 from lungapp.cli.options import by_option, json_option, print_json, project_option
 from lungapp.project import open_project
-from lungapp.rounds.supervisor import WORKER_LOG, give_way
+from lungapp.rounds.supervisor import WORKER_LOG
 
 if TYPE_CHECKING:
     from datastore.registry import Registry
@@ -49,7 +49,6 @@ def worker(until_idle: bool, until_stdin_closes: bool, project_folder: Path) -> 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     if until_stdin_closes:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stopping,), daemon=True).start()
-    give_way()
     try:
         RoundWorker(project, stopping, click.echo).run(until_idle=until_idle)
     finally:

@@ -27,14 +27,11 @@ GRACE_SECONDS = 10.0  # for a checkpoint; a worker that takes longer is killed, 
 logger = logging.getLogger(__name__)
 
 
-def give_way(process: int = 0) -> None:
-    """Let everything else on the machine go before a process: whoever waits for a mask comes first.
-
-    Args:
-        process: Its number; 0 is this one.
-    """
-    niceness = max(GIVE_WAY, os.getpriority(os.PRIO_PROCESS, process))
-    os.setpriority(os.PRIO_PROCESS, process, niceness)
+def give_way(process: int) -> None:
+    """Let everything else on the machine go before a process of that number: whoever waits for a mask comes first."""
+    with suppress(ProcessLookupError):  # it has ended already
+        niceness = max(GIVE_WAY, os.getpriority(os.PRIO_PROCESS, process))
+        os.setpriority(os.PRIO_PROCESS, process, niceness)
 
 
 def worker_command(project: Project, *options: str) -> list[str]:
@@ -50,13 +47,14 @@ def start_once(project: Project) -> bool:
     if not WorkerLock(project.rounds).is_free_soon():
         return False
     with open(project.rounds / WORKER_LOG, "ab") as log:
-        subprocess.Popen(
+        started = subprocess.Popen(
             worker_command(project, "--until-idle"),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    give_way(started.pid)
     return True
 
 
@@ -127,8 +125,7 @@ class WorkerSupervisor:
                 if self._stopping.is_set():
                     return None
                 self._worker = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-                with suppress(ProcessLookupError):  # it has ended already
-                    give_way(self._worker.pid)
+                give_way(self._worker.pid)
         except OSError as error:
             logger.error("no worker could be started: %s", error)
             return None
